@@ -18,9 +18,9 @@ import pytest
 from nmt_feat.annotators import Annotator, HanTa
 from nmt_feat.annotators.base import annotate_cached, write_annotation
 from nmt_feat.base.pool import Pool
-from nmt_feat.cli.annotate import main
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu
+from tests.support.entry import call
 from tests.support.lives import python
 
 
@@ -248,20 +248,15 @@ GERMAN = ("annotator=hanta", "data.source_lang=de", "annotator.processes=1")
 
 
 @pytest.fixture
-def script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """`python scripts/annotate.py` in this process, in a folder: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = int(str(end.code))
-        return code, *capsys.readouterr()
+    def call_script(*arguments: str) -> tuple[int, str, str]:
+        done = call("annotate", *arguments)
+        return done.code, done.out, done.err
 
-    return call
+    return call_script
 
 
 @pytest.mark.thorough

@@ -11,20 +11,22 @@ a folder that cannot be annotated are named at the end. Text is brought into the
 reads (NFC, one space between words); blank lines are sentences without words.
 """
 
+import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from nmt_feat.annotators import Annotator
 from nmt_feat.annotators.base import make_annotators
 from nmt_feat.annotators.combined import write_annotations
 from nmt_feat.base.outputs import STANDARD, refuse_inputs, same_file
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.rules import check_annotator
 from nmt_feat.errors import UserError, fail
 from nmt_feat.runs.inputs import SAMPLE_SIZE, Text, refuse_factored
+from nmt_feat.runs.signals import AT_ONCE
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import kind_of
 from nmt_feat.text.normalization import normalize_lines
@@ -93,8 +95,25 @@ def annotate_files(
     return failures
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Annotate each file; the exit code."""
+def annotate_by_options(options: argparse.Namespace) -> None:
+    """Annotate the texts that the command line names, by the annotators that it names."""
+    cfg = compose_settings(options.settings, options.config_dir).annotator
+    check_annotator(cfg)
+    annotators = make_annotators(cfg)
+    if not annotators:
+        raise UserError("no annotator is chosen; set annotator=udpipe, hanta, spacy or another one")
+    files = plan_outputs(options.input, options.output)
+    failures = annotate_files(annotators, files, cfg.processes, plain=options.format != "auto")
+    if len(files) == 1 and failures:
+        raise UserError(failures[0])
+    for failure in failures:
+        say(failure, file=sys.stderr)
+    if failures:
+        raise UserError(f"{len(failures)} of {len(files)} files are not annotated, see above")
+
+
+def main() -> None:
+    """Annotate each file."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("input", type=Path, help="text or folder of texts; .gz is read as such")
     parser.add_argument("output", type=Path, help="file or folder to write")
@@ -104,30 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="of train.py: annotator=..., data.source_lang")
-    options = parser.parse_intermixed_args(arguments)
-    use_utf8()
+    options = parser.parse_intermixed_args()
     try:
-        cfg = compose_settings(options.settings, options.config_dir).annotator
-        check_annotator(cfg)
-        annotators = make_annotators(cfg)
-        if not annotators:
-            raise UserError(
-                "no annotator is chosen; set annotator=udpipe, hanta, spacy or another one"
-            )
-        files = plan_outputs(options.input, options.output)
-        plain = options.format != "auto"
-        failures = annotate_files(annotators, files, cfg.processes, plain)
-        if len(files) == 1 and failures:
-            raise UserError(failures[0])
-        for failure in failures:
-            say(failure, file=sys.stderr)
-        if failures:
-            raise UserError(f"{len(failures)} of {len(files)} files are not annotated, see above")
-    except UserError as error:
-        fail(str(error))
+        annotate_by_options(options)
     except OSError as error:
         fail(f"{error.filename or options.output}: cannot be written ({error.strerror})")
     except KeyboardInterrupt:
         say("interrupted; the same command continues", file=sys.stderr)
-        return 130
-    return 0
+        sys.exit(AT_ONCE)

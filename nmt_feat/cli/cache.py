@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from nmt_feat.analysis.render import ReportTable, make_text_table
-from nmt_feat.base.terminal import TextConsole, say, use_utf8
+from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.local import read_local
 from nmt_feat.errors import UserError, writing_to
@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--annotation", action="store_true", help="prune: annotation as well")
     parser.add_argument("--dry-run", action="store_true", help="prune: only say what would go")
     options = parser.parse_args()
-    use_utf8()
     for name in ("annotation", "dry_run"):
         if getattr(options, name) and options.action == "list":
             raise UserError(f"--{name.replace('_', '-')}: is for prune: nmt-feat cache prune ...")

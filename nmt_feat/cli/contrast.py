@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import (
     add_run_options,
     choose_input_text,
@@ -139,7 +139,6 @@ def main() -> None:
     add_run_options(parser)
     parser.add_argument("--suite", type=Path, help="contrastive suite; also written suite=FILE")
     options = parser.parse_args(arrange_arguments(sys.argv[1:]))
-    use_utf8()
     if options.suite:
         if options.target:
             raise UserError("--target: a suite has its translations in itself; leave it out")

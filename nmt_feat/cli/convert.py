@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 
 from nmt_feat.base.outputs import STANDARD, check_output, write_to
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text import formats
@@ -36,7 +36,6 @@ def main() -> None:
     options = parser.parse_args()
     options.factors = [name for name in options.factors.split(",") if name]
     formats.check_factors(options.factors, "--factors")
-    use_utf8()
     source = options.source or _guess_kind(options.input, "--from")
     target = options.target or _guess_kind(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.commands import shell_command
 from nmt_feat.config.identity import shorten_class_name
@@ -103,7 +103,6 @@ def main() -> None:
     parser.add_argument("--cache", help="folder of prepared data, if not the run's")
     parser.add_argument("--limit", type=int, default=1024, help="largest table, MiB")
     options = parser.parse_args()
-    use_utf8()
     out = export_run(options.run, options.quantization, options.cache, options.limit)
     translation = shell_command("translate", f"run={options.run}", "engine=ctranslate2")
     say(f"written to {out}; translate with it: {translation}")

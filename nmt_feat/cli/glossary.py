@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nmt_feat.base.outputs import refuse_inputs, write_to
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import UserError
 from nmt_feat.extras import optional
@@ -106,7 +106,7 @@ def extract_terms(
     return sorted(terms)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the text, write the glossary."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="text, a sentence a line")
@@ -116,8 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--agreement", type=float, default=0.6, help="smallest Dice coefficient")
     parser.add_argument("--skip", type=int, default=500, help="most frequent words, no terms")
     parser.add_argument("--longest", type=int, default=2, help="words of a term at most")
-    options = parser.parse_args(arguments)
-    use_utf8()
+    options = parser.parse_args()
     optional("scipy", "glossary", "analysis")
     refuse_inputs(options.out, "--out=", [options.source, options.target])
     check_options(options)

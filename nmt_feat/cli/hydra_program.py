@@ -70,7 +70,6 @@ def run_program(name: str, execute: Callable[[Any], float | None]) -> None:
         with print_mistakes():  # here, before Hydra adds lines of its own
             return execute(to_dataclass(cfg, name))
 
-    use_utf8()
     prepare_hydra(name)
     refuse_dashes(name, sys.argv[1:])
     # The sweep's folder is named by its command: the same sweep finds its table again.

@@ -7,12 +7,10 @@ Takes the settings of train.py, and its --config-dir. The data is prepared as fo
 from the cache.
 """
 
-from collections.abc import Sequence
-
 from rich.console import Console
 
 from nmt_feat.base.outputs import check_output, write_to
-from nmt_feat.base.terminal import TextConsole, TextTable, literal, say, use_utf8
+from nmt_feat.base.terminal import TextConsole, TextTable, literal, say
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.method_choice import build_method, locate_method
@@ -93,15 +91,14 @@ def print_features(cfg: TrainConfig, prepared: Prepared, examples: int, console:
         console.print(tabulate_sentence(prepared, names_of, tags, i))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Print the report, and write it where a page is asked for."""
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("--examples", type=int, default=5, help="sentences of dev to show")
     parser.add_argument("--page", help="file to write the report into, as Markdown")
     parser.add_argument("--config-dir", "-cd", help="folder of your own options, as of train.py")
     parser.add_argument("settings", nargs="*", help="as of train.py")
-    options = parser.parse_intermixed_args(arguments)
-    use_utf8()
+    options = parser.parse_intermixed_args()
     settings = compose_settings(options.settings, options.config_dir)
     cfg = resolve_settings(settings, sweep=False, console=TextConsole(stderr=True))
     if options.page:

@@ -100,11 +100,13 @@ def run_subcommand(name: str) -> None:
     """Run a subcommand with the arguments of this process; mistakes end it in one line."""
     if sys.platform == "win32":
         fail(WINDOWS)
+    from nmt_feat.base.terminal import use_utf8  # imports Rich
+
+    use_utf8()
     set_library_defaults(name)
     module = "inspect_features" if name == "inspect" else name.replace("-", "_")
     try:
-        if code := importlib.import_module(f"nmt_feat.cli.{module}").main():
-            sys.exit(code)
+        importlib.import_module(f"nmt_feat.cli.{module}").main()
     except UserError as error:
         fail(str(error))
     except BrokenPipeError:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.building import WORD
@@ -129,7 +129,6 @@ def main() -> None:
     add_run_options(parser)
     parser.add_argument("--draws", type=int, default=3, help="permutations of the words")
     options = parser.parse_args()
-    use_utf8()
     if options.draws < 1:
         raise UserError(f"--draws {options.draws}: must be at least 1")
     model = TrainedModel(options.run)

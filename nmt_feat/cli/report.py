@@ -46,7 +46,7 @@ from nmt_feat.analysis.planned_comparisons import read_plan
 from nmt_feat.analysis.report import make_reports, print_reports, write_reports
 from nmt_feat.analysis.watch import watch_runs
 from nmt_feat.base.outputs import refuse_inputs
-from nmt_feat.base.terminal import TextConsole, say, use_utf8
+from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.local import read_local
 from nmt_feat.errors import UserError, suggest, writing_to
@@ -150,7 +150,6 @@ def main() -> None:
     )
     parser.add_argument("--beam", type=int, help="results of another beam than that of the runs")
     options = parser.parse_args()
-    use_utf8()
     if options.figures and not options.out:
         parser.error("--figures needs --out, the folder to write them into")
     for name in ("text", "cache"):

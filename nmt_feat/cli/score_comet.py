@@ -9,7 +9,7 @@ that you trust.
 import sys
 from statistics import fmean
 
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.comet import COMET, MODEL
@@ -27,7 +27,6 @@ def main() -> None:
     parser.add_argument("--target", required=True, help="the reference, line by line")
     parser.add_argument("--model", default=MODEL, help=f"name or file; default {MODEL}")
     options = parser.parse_args()
-    use_utf8()
     sentences = read_whole_text(choose_input_text(options.source, options))
     targets = read_lines(options.target)
     outputs = [read_lines(name) for name in options.hypotheses]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.outputs import refuse_inputs, write_to
 from nmt_feat.base.resources import find_resource
-from nmt_feat.base.terminal import say, use_utf8
+from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.extras import optional
@@ -114,7 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_text_options(parser, raw=False)
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     options = parser.parse_args(arguments)
-    use_utf8()
     optional("scipy", "train-vectors", "analysis")
     for kind in WEIGHTS:
         refuse_inputs(options.out / f"{kind}.txt", "", [options.source])
