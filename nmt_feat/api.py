@@ -31,7 +31,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
 from nmt_feat.extras import optional
 from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.long_lines import Translation
+from nmt_feat.runs.long_lines import MostPieces, Translation
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun, run_training
 from nmt_feat.runs.trained_model import TrainedModel
@@ -132,8 +132,8 @@ class LoadedRun:
         sentences = self._read([source for source, _ in pairs])
         targets = [target for _, target in pairs]
         where = self._name_sentences(len(pairs))
-        max_pieces = ScoreConfig().max_pieces
-        return [Score(*s) for s in self.model.score_pairs(sentences, targets, where, max_pieces)]
+        limit = MostPieces.choose(ScoreConfig().max_pieces, self.model.longest_side)
+        return [Score(*s) for s in self.model.score_pairs(sentences, targets, where, limit)]
 
     @torch.inference_mode()
     def inspect(self, text: str | Sentence) -> list[InspectedWord]:

@@ -11,8 +11,8 @@ import pytest
 
 from nmt_feat.annotators import HanTa
 from nmt_feat.cli.hydra_program import INTERRUPTED
-from nmt_feat.config import user_code
 from nmt_feat.config.inference_schema import TranslateConfig
+from nmt_feat.config.instantiate import module_sum
 from nmt_feat.decoding.search import SentenceSearch
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
@@ -351,7 +351,7 @@ def test_ones_own_combiner_must_be_importable(
     assert translate(run, f"input={runs.conllu}") == hypotheses(run)
     monkeypatch.delitem(sys.modules, "halves")
     (tmp_path / "with" / "halves.py").write_text(f"{COMBINER}\n# another line\n")
-    user_code.module_sum.cache_clear()  # as in another process
+    module_sum.cache_clear()  # as in another process
     done = call("translate", f"run={run}", f"input={runs.conllu}")
     assert done.code == 0
     assert "combiner._target_=halves.Half: its file has changed since the run was" in done.err

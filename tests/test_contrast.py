@@ -11,6 +11,7 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.cli.contrast import list_text_readers
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
+from nmt_feat.runs.long_lines import MostPieces
 from nmt_feat.runs.records import read_run, write_record
 from nmt_feat.runs.trained_model import TrainedModel
 from tests.support import toy_runs
@@ -105,7 +106,7 @@ def test_decisions_of_a_run(small: Small, tmp_path: Path, method: str) -> None:
     texts = [LINGEVAL[0]["reference"], *(e["contrastive"] for e in LINGEVAL[0]["errors"])]
     model = TrainedModel(run)
     sentences = model.annotation.annotate_texts([LINGEVAL[0]["source"]] * 4, None, "x")
-    scores = [s for s, _ in model.score_pairs(sentences, texts, ["x"] * 4, 99)]
+    scores = [s for s, _ in model.score_pairs(sentences, texts, ["x"] * 4, MostPieces(99))]
     expected = "".join("1" if scores[0] > score else "0" for score in scores[1:])
     assert read_run(run).contrast["mine"].outcomes == expected
     before = (run / "result.json").stat().st_mtime_ns

@@ -15,7 +15,7 @@ from rich.console import Console
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import folder_name
-from nmt_feat.config.user_code import module_sum
+from nmt_feat.config.instantiate import module_sum
 from nmt_feat.data.identity import hash_data
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis

@@ -59,7 +59,7 @@ def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str |
         raise UserError(f"{setting}{output}: is a folder; give a file")
     if not _is_special(path):
         with _naming_errors(output, setting):
-            os.scandir(_follow_links(path).parent).close()
+            os.scandir(os.path.dirname(os.path.realpath(path))).close()
 
 
 @contextlib.contextmanager
@@ -90,18 +90,13 @@ def _is_special(path: Path) -> bool:
     return state is not None and not stat.S_ISREG(state.st_mode)
 
 
-def _follow_links(path: Path) -> Path:
-    """The file that a name stands for: a link stays, and its target is replaced."""
-    return Path(os.path.realpath(path))
-
-
 @contextlib.contextmanager
 def replace_when_complete(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the name `path` when the block ends without an error, synced.
 
     It is compressed if the name ends in `.gz`; the same content gives the same bytes.
     """
-    target = _follow_links(path)
+    target = Path(os.path.realpath(path))  # a link stays
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     # A part of the name, which may be as long as the system allows.

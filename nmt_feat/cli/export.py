@@ -20,12 +20,11 @@ from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.commands import shell_command
 from nmt_feat.config.identity import shorten_class_name
-from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export, fold_tables, list_tuples
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.additions import report_repetition
+from nmt_feat.runs.additions import prepare_again
 from nmt_feat.runs.artifacts import EXPORT, GLOSSARY, WEIGHTS
 from nmt_feat.runs.records import read_run
 from nmt_feat.runs.trained_model import TrainedModel
@@ -78,7 +77,7 @@ def list_combinations(model: TrainedModel, cache: str | None, limit: float) -> N
     if (glossary := model.folder / GLOSSARY).is_file():
         terminology = dataclasses.replace(cfg.data.terminology, glossary=str(glossary))
         cfg.data = dataclasses.replace(cfg.data, terminology=terminology)
-    prepared = prepare_run(cfg, report_repetition())
+    prepared = prepare_again(cfg)
     if prepared.fingerprint != read_run(model.folder).data_hashes["prepared"]:
         raise UserError(
             f"{model.folder}: the training data, prepared again, is not the data of its training; "

@@ -8,6 +8,7 @@ from nmt_feat.cli.texts import open_text, report_exceptions
 from nmt_feat.config.inference_schema import ScoreConfig
 from nmt_feat.config.rules import check_inference
 from nmt_feat.runs.artifacts import refuse_output
+from nmt_feat.runs.long_lines import MostPieces
 from nmt_feat.runs.trained_model import TrainedModel
 
 
@@ -25,7 +26,7 @@ def score_text(cfg: ScoreConfig) -> None:
     refuse_output(cfg.output, [cfg.run], [*reader.list_files(), cfg.target, cfg.glossary])
     pairs = model.read_pairs(reader, cfg.target, may_be_nbest=True)
     model.unknowns.reaction = cfg.unknown
-    scores = model.score_pairs(*pairs, cfg.max_pieces)
+    scores = model.score_pairs(*pairs, MostPieces.choose(cfg.max_pieces, model.longest_side))
     with write_to(cfg.output, "output=") as out:
         for logprob, pieces in scores:
             out.write(f"{logprob:.6f}\t{pieces}\n")

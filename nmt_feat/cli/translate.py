@@ -15,7 +15,7 @@ from nmt_feat.evaluation.split_decoding import format_nbest_line
 from nmt_feat.runs.artifacts import refuse_output
 from nmt_feat.runs.ensembles import list_members, open_runs
 from nmt_feat.runs.inputs import Reader
-from nmt_feat.runs.long_lines import MostPieces, Translation, check_lengths
+from nmt_feat.runs.long_lines import Translation
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.files import read_lines
 
@@ -37,7 +37,9 @@ def translate_text(cfg: TranslateConfig) -> None:
     reader = open_text(model, cfg, cfg.input)
     refuse_output(cfg.output, folders, [*reader.list_files(), cfg.glossary])
     if cfg.too_long == "refuse" and cfg.input != "-":  # standard input can be read only once
-        refuse_long_sentences(model, reader, model.length_limit(cfg).most_pieces)
+        limit = model.length_limit(cfg)
+        for number, sentence in enumerate(reader.read_sentences(), 1):
+            limit.divide([sentence], reader.name_sentences(1, number))
     count = 0
     with write_to(cfg.output, "output=") as out:
         for chunk in translate_chunks(model, reader, cfg):
@@ -48,12 +50,6 @@ def translate_text(cfg: TranslateConfig) -> None:
                 count += 1
             out.flush()
     report_exceptions(model, count)
-
-
-def refuse_long_sentences(model: TrainedModel, reader: Reader, limit: MostPieces) -> None:
-    """Refuse a text with a sentence that is too long, before any is translated."""
-    for number, sentence in enumerate(reader.read_sentences(), 1):
-        check_lengths(model.encoder, [sentence], reader.name_sentences(1, number), limit)
 
 
 def translate_chunks(

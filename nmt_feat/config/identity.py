@@ -110,9 +110,9 @@ def limits_of_validation(stored: Mapping[str, Any]) -> dict[str, Any]:
 def folder_name(cfg: TrainConfig, settings: dict[str, Any]) -> str:
     """`<combiner>-<features>-<control>-s<seed>-<hash8>`."""
     features = ["+".join(cfg.features)] if cfg.features else []
-    method = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
     control = [cfg.control] if cfg.control != "none" else []
-    return "-".join([method, *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]])
+    parts = [name_run_method(cfg), *features, *control, f"s{cfg.seed}", hash_json(settings)[:8]]
+    return "-".join(parts)
 
 
 def drop_neutral_settings(settings: dict[str, Any]) -> None:
@@ -187,6 +187,11 @@ def name_row_method(
     if method in (None, MethodConfig._target_):
         return combiner_name
     return "+".join([shorten_class_name(method), *([combiner_name] if combiner else [])])
+
+
+def name_run_method(cfg: TrainConfig) -> str:
+    """The name in tables of the method of a run with these settings."""
+    return name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
 
 
 def is_combiner_name(name: str) -> bool:

@@ -2,10 +2,12 @@
 
 Settings come from files, also from files of a run that somebody else has trained. So only a few
 packages and the user's own modules are imported, and only objects of an expected class are built.
-Hydra's policy on what may be called is changing; only this module would have to follow.
+Hydra's policy on what may be called is changing; only this module would have to follow. It also
+has the checksums of the files of user-defined classes.
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -21,6 +23,7 @@ from typing import Any, get_args
 
 from hydra.utils import get_class
 
+from nmt_feat.base.checksums import hash_file, hash_json
 from nmt_feat.config.earlier_formats import TODAYS_NAMES
 from nmt_feat.errors import UserError, short_repr, suggest
 
@@ -341,3 +344,19 @@ def build_object(
             raise UserError(f"{target} needs the argument {name!r}")
     with naming_failures(cls, kind):
         return cls(**values, **args)
+
+
+@functools.cache
+def module_sum(module: str) -> str:
+    """A checksum of the file of a module, as it was when this process first asked."""
+    return hash_file(str(sys.modules[module].__file__))[:16]
+
+
+def user_code_hash(*classes: type[Any]) -> dict[str, str]:
+    """Under `code`, a checksum of the files of those classes and bases that are user-defined.
+
+    Empty if all are of nmt_feat and PyTorch, whose revision and version are in the record.
+    """
+    modules = {base.__module__ for cls in classes for base in cls.__mro__}
+    user_modules = sorted(m for m in modules if not _is_shipped(m) and may_import(m))
+    return {"code": hash_json([module_sum(m) for m in user_modules])[:16]} if user_modules else {}

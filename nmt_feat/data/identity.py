@@ -11,8 +11,8 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.earlier_formats import DATA_FORMATS
 from nmt_feat.config.identity import drop_defaults
+from nmt_feat.config.instantiate import user_code_hash
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
-from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data.corpora import RawCorpus, has_annotation, locate_splits
 from nmt_feat.data.terminology import identify_terminology, without_marks
 from nmt_feat.errors import UserError

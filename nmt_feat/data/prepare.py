@@ -44,6 +44,11 @@ class Prepared:
     folder: Path  # the folder in the cache
     redraw: Callable[[int], EncodedSplit] | None = None  # the train split of an epoch, if it varies
 
+    @property
+    def tested_splits(self) -> dict[str, EncodedSplit]:
+        """Dev and the test sets, by name."""
+        return {"dev": self.dev, **self.tests}
+
 
 class Outdated(ValueError):
     """A cache folder is whole, but of a version that wrote less or more."""

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nmt_feat.config.instantiate import build_object, naming_failures
+from nmt_feat.config.instantiate import build_object, naming_failures, user_code_hash
 from nmt_feat.config.schema import MetricConfig
-from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.evaluation.forms import COMMON_METRICS, FORMS, Statistics
 from nmt_feat.evaluation.languages import Scoring

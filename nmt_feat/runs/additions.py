@@ -6,7 +6,7 @@ They equal those that the run would have had if it had been started with these s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ PREPARED_AGAIN = (
 training of subwords may think that they no longer fit the weights."""
 
 
-def report_repetition() -> Callable[[str], None]:
-    """A function that prints the steps of preparing data, `PREPARED_AGAIN` before the first."""
+def prepare_again(cfg: TrainConfig) -> Prepared:
+    """The data of a finished run; before it is prepared again, `PREPARED_AGAIN` is printed."""
     introduction = [PREPARED_AGAIN]
 
     def report_progress(message: str) -> None:
@@ -58,7 +58,7 @@ def report_repetition() -> Callable[[str], None]:
             say(introduction.pop())
         say(message)
 
-    return report_progress
+    return prepare_run(cfg, report_progress)
 
 
 def missing_sets(record: RunRecord, request: Request) -> list[str]:
@@ -93,13 +93,13 @@ def add_results(
     say(f"{folder}: translating {', '.join(names)}{search}, with the trained weights")
     check_sums(folder)
     fabric = make_single_fabric(cfg)  # a missing device is an error before data is prepared
-    prepared = prepare_run(cfg, report_repetition())
+    prepared = prepare_again(cfg)
     set_up_torch(cfg)
     models = [_load_model(*run, prepared, fabric.device) for run in members or [(cfg, folder)]]
     for one in models:
         refuse_long_pairs(one, prepared)
     model: Seq2Seq[Any] = Ensemble(models) if members else models[0]
-    splits = {"dev": prepared.dev, **prepared.tests}
+    splits = prepared.tested_splits
     for name in names:
         with signals.deferred():
             decoded = decode_split(
@@ -151,8 +151,8 @@ def add_metrics(cfg: TrainConfig, record: RunRecord, selected: RunRecord, folder
     check_sums(folder, only=files)
     names = dict.fromkeys(m.name for missing in metrics_of.values() for m in missing.values())
     say(f"{folder}: scoring {', '.join(metrics_of)} by {', '.join(names)}")
-    prepared = prepare_run(cfg, report_repetition())
-    splits = {"dev": prepared.dev, **prepared.tests}
+    prepared = prepare_again(cfg)
+    splits = prepared.tested_splits
     for name, missing in metrics_of.items():
         hypotheses = read_lines(file_of_run(folder, selected.files[name]))
         counts_path, split = file_of_run(folder, selected.counts[name]), splits[name]

@@ -7,7 +7,7 @@ from typing import Any
 
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import SubwordConfig
-from nmt_feat.config.identity import name_row_method
+from nmt_feat.config.identity import name_run_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.data.report import DataReport
 from nmt_feat.data.terminology import without_marks
@@ -87,7 +87,7 @@ def advise_on_run(cfg: TrainConfig, report: DataReport, widths: Mapping[str, int
         report: on its data.
         widths: the width that the combiner gives each feature.
     """
-    method = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
+    method = name_run_method(cfg)
     judged = without_marks(choose_kinds(cfg.features), cfg.data.terminology)
     features = {name: f for name, f in report.features.items() if name in judged}
     return advise_on_features(features, widths, method)

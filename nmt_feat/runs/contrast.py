@@ -7,9 +7,8 @@ from pathlib import Path
 
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import Decision
-from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.inputs import Reader
-from nmt_feat.runs.long_lines import MostPieces, check_pairs, score_within_memory
+from nmt_feat.runs.long_lines import MostPieces
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
@@ -60,19 +59,14 @@ def decide(
     sentences = [sources[entry] for entry, _ in pairs]
     targets = model.normalize_texts([target for _, target in pairs])
     where = [f"{path}: entry {entry + 1}" for entry, _ in pairs]
-    limit = MostPieces(min(LONGEST, model.longest_side), is_setting=False)
-    check_pairs(model.encoder, model.target, sentences, targets, where, limit)
     references = {decision.entry: decision.reference for decision in decisions}
     model.encode_pairs(  # counts what is unknown, once for each entry
         [sources[entry] for entry in references],
         list(references.values()),
         [f"{path}: entry {entry + 1}" for entry in references],
     )
-    split = model.encode_pairs(sentences, targets, where, count=False)
-    scores = score_within_memory(
-        lambda tokens: score_split(model.model, split, model.feature_names, tokens, model.device),
-        model.cfg.trainer.batch_tokens,
-    )
+    limit = MostPieces(min(LONGEST, model.longest_side), is_setting=False)
+    scores = model.score_pairs(sentences, targets, where, limit, count=False)
     logprobs = {pair: logprob for pair, (logprob, _) in zip(pairs, scores, strict=True)}
     return [
         all(logprobs[d.entry, d.reference] > logprobs[d.entry, wrong] for wrong in d.contrastives)

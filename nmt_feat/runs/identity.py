@@ -11,10 +11,9 @@ from typing import Any
 
 from nmt_feat.config.earlier_formats import FIRST_NAMES
 from nmt_feat.config.identity import drop_defaults, drop_harmless, drop_neutral_settings
-from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.instantiate import locate_class, user_code_hash
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
-from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.data.terminology import describe_settings
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds

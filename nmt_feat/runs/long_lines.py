@@ -83,18 +83,6 @@ class MostPieces:
         return UserError(f"{where}: {self.describe_excess(pieces)}; {advice}")
 
 
-WITHOUT_REFUSAL = "set too_long=split or too_long=empty"
-
-
-def check_lengths(
-    encoder: SourceEncoder, sentences: Sequence[Sentence], where: Sequence[str], limit: MostPieces
-) -> None:
-    """Refuse the first sentence with more pieces."""
-    for sentence, name in zip(sentences, where, strict=True):
-        if pieces := count_excessive_pieces(encoder, sentence, limit.count):
-            raise limit.make_error(name, pieces, WITHOUT_REFUSAL)
-
-
 def check_pairs(
     encoder: SourceEncoder,
     target: Subwords,
@@ -213,7 +201,9 @@ class Limit:
         for number, (sentence, name) in enumerate(zip(sentences, where, strict=True)):
             pieces = count_excessive_pieces(self.encoder, sentence, self.most_pieces.count)
             if pieces and self.too_long == "refuse":
-                raise self.most_pieces.make_error(name, pieces, WITHOUT_REFUSAL)
+                raise self.most_pieces.make_error(
+                    name, pieces, "set too_long=split or too_long=empty"
+                )
             line_parts = [sentence]
             if pieces:
                 cause = self.most_pieces.describe_excess(pieces)

@@ -21,7 +21,7 @@ from nmt_feat.base.files import (
 )
 from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
-from nmt_feat.config.identity import is_earlier, limits_of_validation, name_row_method
+from nmt_feat.config.identity import is_earlier, limits_of_validation, name_run_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import features_to_prepare, prepare_run
 from nmt_feat.data.identity import DataHashes, hash_data
@@ -32,7 +32,7 @@ from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs import processes, provenance
-from nmt_feat.runs.additions import add_metrics, add_results, report_repetition
+from nmt_feat.runs.additions import add_metrics, add_results, prepare_again
 from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
@@ -231,9 +231,9 @@ def add_readings(cfg: TrainConfig, selected: RunRecord, folder: Path) -> bool:
     if missing := [name for name in selected.files.values() if not (folder / name).exists()]:
         say(f"{folder}: without reading accuracy, because {', '.join(missing)} is missing")
         return False
-    prepared = prepare_run(cfg, report_repetition())
+    prepared = prepare_again(cfg)
     check_sums(folder, only=selected.files.values())
-    for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+    for name, split in prepared.tested_splits.items():
         hypotheses = read_lines(file_of_run(folder, selected.files[name]))
         selected.scores[name].reading = score_readings(cfg, split, hypotheses)
     return True
@@ -317,7 +317,7 @@ def begin_record(
 ) -> RunRecord:
     """The record of a run that has not been trained yet."""
     return RunRecord(
-        method=name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name),
+        method=name_run_method(cfg),
         features=list(cfg.features),
         seed=cfg.seed,
         data=cfg.data.name,
@@ -351,7 +351,7 @@ def evaluate_splits(
     cfg: TrainConfig, record: RunRecord, result: TrainingResult, prepared: Prepared, folder: Path
 ) -> None:
     """Write the translations of dev and the test sets, and their scores into the record."""
-    for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+    for name, split in prepared.tested_splits.items():
         record.tests[name] = evaluate_split(
             cfg, result.decoded[name], prepared.target, split, folder, name
         )

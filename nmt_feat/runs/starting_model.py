@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from nmt_feat.config.identity import name_row_method
+from nmt_feat.config.identity import name_run_method
 from nmt_feat.config.schema import CombinerConfig, MethodConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError, short_repr
@@ -48,7 +48,7 @@ def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:
     per_width = count_with_width(plain, width + 1) - count  # the number is linear in the width
     plain.model.ffn_dim = max(1, width + round((goal - count) / per_width))
     total = count_with_width(plain, plain.model.ffn_dim)
-    name = name_row_method(cfg.combiner._target_, cfg.method._target_, cfg.combiner.name)
+    name = name_run_method(cfg)
     if abs(total / goal - 1) > 0.005:
         raise UserError(
             f"control=matched: model.ffn_dim={plain.model.ffn_dim} gives {total:,} parameters, "
@@ -94,8 +94,7 @@ def build_untrained(cfg: TrainConfig, prepared: Prepared) -> StartingModel:
 
 def refuse_long_pairs(model: TranslationModel, prepared: Prepared) -> None:
     """Refuse pairs, before anything is trained or translated, that the model cannot read."""
-    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
-    for name, split in splits.items():
+    for name, split in {"train": prepared.train, **prepared.tested_splits}.items():
         sides = {
             "source": (split.source_lengths + len(split.tags) - 1, model.longest_source),
             "target": (split.target_lengths - 1, model.longest_target),

@@ -369,12 +369,19 @@ class TrainedModel:
         return results
 
     def score_pairs(
-        self, sentences: list[Sentence], targets: list[str], where: list[str], max_pieces: int
+        self,
+        sentences: list[Sentence],
+        targets: list[str],
+        where: list[str],
+        limit: MostPieces,
+        count: bool = True,
     ) -> list[Score]:
-        """The natural log-probability and the number of pieces of each translation."""
-        limit = MostPieces.choose(max_pieces, self.longest_side)
+        """The natural log-probability and the number of pieces of each translation.
+
+        `count` says whether to count what is unknown in the sentences.
+        """
         check_pairs(self.encoder, self.target, sentences, targets, where, limit)
-        split, names = self.encode_pairs(sentences, targets, where), self.feature_names
+        split, names = self.encode_pairs(sentences, targets, where, count), self.feature_names
         return score_within_memory(
             lambda tokens: score_split(self.searched, split, names, tokens, self.device),
             self.cfg.trainer.batch_tokens,

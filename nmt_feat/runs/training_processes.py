@@ -104,7 +104,7 @@ def _translate_splits(
     """The translations of dev and the test sets, without those that a signal interrupted."""
     decoded = {}
     with progress.show_work("translating"):
-        for name, split in {"dev": prepared.dev, **prepared.tests}.items():
+        for name, split in prepared.tested_splits.items():
             progress.current_work = f"the translations of {name}"
             share_work = partial(processes.share_work, fabric)
             decoded[name] = decode_split(cfg, model, split, fabric.device, share_work)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.instantiate import locate_class, user_code_hash
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.config.user_code import user_code_hash
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.runs.records import FINISHED, read_record
