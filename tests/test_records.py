@@ -19,6 +19,7 @@ from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.provenance import (
     code_revision,
     describe_machine,
+    describe_origin,
     package_versions,
     peak_memory_mib,
     restart_peak_memory,
@@ -41,9 +42,7 @@ def record(**changes: Any) -> RunRecord:
             "curve": [CurvePoint(100, 2.5, 20.0), CurvePoint(200, 2, None)],
             "dev": scores,
             "tests": {"test": Scores(30, 54, "a", "b", 9, Reading(4, 0.5, 0, None))},
-            "machine": describe_machine(),
-            "code": code_revision(),
-            "libraries": package_versions(),
+            **describe_origin(),
             **changes,
         }
     )
@@ -133,7 +132,7 @@ def test_runs_are_found_once_with_the_unfinished(tmp_path: Path) -> None:
     for name, changes in {"a/b": {}, "a/c": {"dev": None}, "d": {}}.items():
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        write_record(folder, record(hash=name, dev=None), finished=False)
+        write_record(folder, record(hash=name, dev=None))
         if "dev" not in changes:
             write_record(folder, record(hash=name))
     result = find_runs([tmp_path / "d", tmp_path, tmp_path / "a" / "b"])

@@ -260,7 +260,7 @@ def test_report_script(
     for record in (run("add", 1, 30.0), run("add", 2, None)):
         folder = tmp_path / "runs" / f"add-s{record.seed}"
         folder.mkdir(parents=True)
-        write_record(folder, record, finished=record.finished)
+        write_record(folder, record)
     monkeypatch.chdir(tmp_path)
 
     def report(*arguments: str) -> tuple[int, str, str]:
@@ -317,7 +317,7 @@ def main(cfg):
     method = shorten_class_name(target)
     settings = {"seed": cfg.seed, "combiner": {"_target_": target}}
     record = RunRecord(method, ["upos"], cfg.seed, "toy", f"{target}{cfg.seed}", settings, {})
-    write_record(folder, record, finished=False)
+    write_record(folder, record)
     current.folder = folder
     if cfg.seed == cfg.broken:
         raise ZeroDivisionError("division\\nby zero")

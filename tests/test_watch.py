@@ -36,7 +36,7 @@ def run(runs: Path, method: str, finished: bool) -> Path:
     if finished:
         record.dev = Scores(31.25, 50.0, "BS", "CS", 10)
         record.tests = {"test": Scores(30.5, 50.0, "BS", "CS", 10)}
-    write_record(folder, record, finished=finished)
+    write_record(folder, record)
     return folder
 
 

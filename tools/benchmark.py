@@ -52,9 +52,7 @@ from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.provenance import (
-    code_revision,
-    describe_machine,
-    package_versions,
+    describe_origin,
     peak_memory_mib,
 )
 from nmt_feat.runs.resolve import resolve_settings
@@ -414,9 +412,7 @@ def main() -> None:
             "what": options.what,
             "settings": options.settings,
             "figures": figures,
-            "code": code_revision(),
-            "libraries": package_versions(),
-            "machine": describe_machine(),
+            **describe_origin(),
         }
         with print_mistakes(), writing_to(options.json):
             options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

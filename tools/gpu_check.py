@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nmt_feat.errors import fail
-from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
+from nmt_feat.runs.provenance import describe_origin
 
 ROOT = Path(__file__).parents[1]
 SHAPES = {
@@ -110,9 +110,7 @@ def main() -> None:
         "tests": tests,
         "measurements": measurements,
         "gpu": None if arguments.cpu else torch.cuda.get_device_name(),
-        "code": code_revision(),
-        "libraries": package_versions(),
-        "machine": describe_machine(),
+        **describe_origin(),
     }
     arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if tests["code"] != 0 or any(m["figures"] is None for m in measurements):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from nmt_feat.config.identity import DIALS, upgrade_settings
+from nmt_feat.runs.continuing import flatten_settings
 from nmt_feat.runs.records import RunRecord, search_of
 
 NO_DIALS = {(dial, "-") for dial in DIALS}
@@ -47,17 +47,6 @@ def classify_label(key: str) -> str:
     return "information" if f"{key}.".startswith(FOLLOWING) or key in DIALS else "conditions"
 
 
-def _flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names and JSON values, without the seed."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten_settings(value, f"{prefix}{key}.")
-        elif prefix + key != "seed":
-            flat[prefix + key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
-
-
 def describe_dials(record: RunRecord) -> dict[str, str]:
     """The values of the dials of a run's features, by feature if they differ."""
     features, by_dial = record.settings.get("features", {}), {}
@@ -73,9 +62,13 @@ def describe_dials(record: RunRecord) -> dict[str, str]:
 
 def label_settings(record: RunRecord) -> dict[str, str]:
     """The settings that may label a row: those of the trained model, and the search."""
-    dial_keys = {f"features.{name}.{dial}" for name in record.features for dial in DIALS}
+    hidden = {f"features.{name}.{dial}" for name in record.features for dial in DIALS} | {"seed"}
     settings = upgrade_settings(record.settings) | {"decoding": search_of(record)}
-    flat = {k: v for k, v in _flatten_settings(settings).items() if k not in dial_keys}
+    flat = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in flatten_settings(settings).items()
+        if name not in hidden
+    }
     if HASH in flat:
         flat[HASH] = flat[HASH][:8]
     return flat | describe_dials(record)

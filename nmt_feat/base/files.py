@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,15 +38,6 @@ def sync_tree(folder: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: temporary name, fsync, rename, fsync of the folder."""
-    _write_and_rename(path, data, Path.replace)
-
-
-def write_part(path: Path, data: bytes) -> None:
-    """`write_atomically` for one of several files that count only with a record, written last."""
-    _write_and_rename(path, data, os.replace)
-
-
-def _write_and_rename(path: Path, data: bytes, rename: Callable[[Path, Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)  # a link of this name must not be followed
     try:
@@ -54,7 +45,7 @@ def _write_and_rename(path: Path, data: bytes, rename: Callable[[Path, Path], ob
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        rename(temporary, path)
+        temporary.replace(path)
     except OSError:  # a full disk, or a folder of this name
         temporary.unlink(missing_ok=True)
         raise

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nmt_feat.base.files import write_part
+from nmt_feat.base.files import write_atomically
 from nmt_feat.data.covers import (
     NOWHERE,
     Covers,
@@ -379,7 +379,7 @@ class SourceEncoder:
             text["sources"] = self.sources
         for file, content in (("text", text), ("features", features)):
             lines = json.dumps(content, ensure_ascii=False, indent=1)
-            write_part(folder / f"{file}.json", lines.encode())
+            write_atomically(folder / f"{file}.json", lines.encode())
 
     @classmethod
     def load(cls, folder: Path, user_kinds: Mapping[str, str] | None = None) -> SourceEncoder:

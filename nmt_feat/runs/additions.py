@@ -117,7 +117,7 @@ def add_results(
         tests = record.config["data"].setdefault("tests", {})
         if name != "dev" and name not in tests:
             tests[name] = dataclasses.asdict(cfg.data.tests[name])
-        write_record(folder, record, finished=record.finished)
+        write_record(folder, record)
 
 
 def _load_model(

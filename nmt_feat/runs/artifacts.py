@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from nmt_feat.annotators.base import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
-from nmt_feat.base.files import copy_whole, make_folder, write_part
+from nmt_feat.base.files import copy_whole, make_folder, write_atomically
 from nmt_feat.base.outputs import check_output, same_file
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.config.data_schema import AnnotatorConfig
@@ -148,12 +148,12 @@ def save_for_translation(cfg: TrainConfig, prepared: Prepared, folder: Path) -> 
     prepared.target.save(folder / "encoder" / "target")
     if cfg.model.folder:
         described = json.dumps(describe_pretrained(cfg), indent=1)
-        write_part(folder / PRETRAINED, described.encode())
+        write_atomically(folder / PRETRAINED, described.encode())
     content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(cfg)}
     terminology = cfg.data.terminology
     if terminology.is_applied:
         with open_decompressed(str(terminology.glossary)) as file:
-            write_part(folder / GLOSSARY, file.read())
+            write_atomically(folder / GLOSSARY, file.read())
     if cfg.uses_annotator:
         content["annotator"] = _save_annotators(cfg.annotator, content["annotator"], folder)
     write_summed(folder / CONFIG, OmegaConf.to_yaml(content).encode())
@@ -169,7 +169,7 @@ def _save_annotators(
     for name, annotator in make_annotators(settings).items():
         copies = annotator_folder(folder, settings, name)
         make_folder(copies)
-        write_part(copies / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
+        write_atomically(copies / FINGERPRINT, f"{fingerprint_of(annotator)}\n".encode())
         part = content["parts"].get(name, content)
         model = Path(part["model"] or "").expanduser()
         if part["model"] and model.exists():  # else the name of an installed package

@@ -218,5 +218,5 @@ def _begin_record(folder: Path, group: Group) -> RunRecord:
         text=first.text,
         members=members,
     )
-    write_record(folder, record, finished=False)
+    write_record(folder, record)
     return record

@@ -6,6 +6,7 @@ Which settings are part of a run's identity, and their history, is in config/ide
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from nmt_feat.data.terminology import describe_settings
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
+from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.runs.artifacts import WEIGHTS
 from nmt_feat.runs.build_model import build_run_combiner
+from nmt_feat.runs.records import FINISHED, read_record
 from nmt_feat.text.files import hash_file_cached
 
 
@@ -96,6 +99,38 @@ def hash_user_code(settings: dict[str, Any], cfg: TrainConfig) -> None:
     for name, kind in choose_kinds(cfg.features).items():
         embedder = locate_class(kind.settings._target_)
         settings["features"][name] |= user_code_hash(embedder, type(kind))
+
+
+def describe_changed_classes(
+    folder: Path, cfg: TrainConfig, model: TranslationModel
+) -> Iterator[str]:
+    """A sentence for each class whose file has changed since the run was trained.
+
+    Args:
+        folder: of a finished run; its record has a sum of each user-defined class's file.
+        cfg: its settings.
+        model: with its combiner, which may have further classes inside (`mixed`).
+    """
+    if not (folder / FINISHED).is_file():
+        return
+    settings = read_record(folder / FINISHED).settings
+    classes: dict[str, list[type]] = {
+        "combiner": [type(module) for module in model.feature_embedding.combiner.modules()],
+        "method": [type(model.method)],
+    }
+    for feature, kind in choose_kinds(cfg.features).items():
+        classes[f"features.{feature}"] = [locate_class(kind.settings._target_), type(kind)]
+    for name, its_classes in classes.items():
+        node = settings
+        for part in name.split("."):
+            node = node.get(part) or {}
+        before = node.get("code")
+        if before and user_code_hash(*its_classes).get("code") != before:
+            target = cfg.combiner._target_ if name == "combiner" else node.get("_target_")
+            yield (
+                f"{folder}: {name}._target_={target}: its file has changed since the run was "
+                "trained; translations may change"
+            )
 
 
 def replace_by_first_names(settings: Any) -> Any:

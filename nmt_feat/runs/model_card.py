@@ -28,9 +28,9 @@ from nmt_feat.runs.run_summary import list_signatures
 from nmt_feat.text.merging import TEXT
 
 CARD = "README.md"
-LAST_LINE = re.compile(
-    r"<!-- nmt_feat ([0-9a-f]{16}): this card is written again when the run gets further scores; "
-    r"one that you have edited stays as it is -->\n"
+LAST_LINE = (
+    "<!-- nmt_feat {}: this card is written again when the run gets further scores; "
+    "one that you have edited stays as it is -->\n"
 )
 
 
@@ -42,9 +42,7 @@ def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
         cfg: its settings.
         record: its record, whose `config` has its name, tags and licence.
     """
-    path, text = folder / CARD, describe_run(folder, cfg, record)
-    last_line = LAST_LINE.pattern.replace("([0-9a-f]{16})", _hash_text(text))
-    card = text + last_line.replace("\\n", "\n")
+    path, card = folder / CARD, _add_last_line(describe_run(folder, cfg, record))
     try:
         old_card = path.read_text(encoding="utf-8") if path.exists() else None
         if old_card == card or (old_card is not None and not is_unedited(old_card)):
@@ -56,14 +54,12 @@ def write_card(folder: Path, cfg: TrainConfig, record: RunRecord) -> None:
 
 def is_unedited(card: str) -> bool:
     """Whether a card is unchanged since the program wrote it."""
-    last = LAST_LINE.search(card)
-    return (
-        last is not None and last.end() == len(card) and last[1] == _hash_text(card[: last.start()])
-    )
+    text, _, _ = card.rpartition(LAST_LINE.partition("{")[0])
+    return card == _add_last_line(text)
 
 
-def _hash_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _add_last_line(text: str) -> str:
+    return text + LAST_LINE.format(hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def describe_run(folder: Path, cfg: TrainConfig, record: RunRecord) -> str:

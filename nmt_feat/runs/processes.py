@@ -115,27 +115,12 @@ def share_work(
     rows: list[Sequence[float]] = [[False]]
     with contextlib.suppress(Interrupted), signals.at_once():
         rows = [[True], *work(slice(fabric.global_rank, None, fabric.world_size))]
-    every = _gather_rows(fabric, rows) if fabric.world_size > 1 else [rows]
+    every: list[Any] = [rows] * fabric.world_size
+    if fabric.world_size > 1:
+        dist.all_gather_object(every, rows)
     if not all(first[0] for first, *_ in every):
         return None
     return [list(row) for _, *numbers in every for row in numbers]
-
-
-def _gather_rows(fabric: Fabric, rows: Sequence[Sequence[float]]) -> list[list[list[float]]]:
-    """The rows of each process. On the way, rows begin with their length and are padded."""
-    longest = max(map(len, rows))
-    sizes = fabric.all_gather(torch.tensor([len(rows), longest], device=fabric.device))
-    assert isinstance(sizes, torch.Tensor)
-    count, width = sizes.amax(0).tolist()
-    padded = torch.zeros(count, 1 + width, dtype=torch.float64)
-    for i, row in enumerate(rows):
-        padded[i, : 1 + len(row)] = torch.tensor([len(row), *row], dtype=torch.float64)
-    every = fabric.all_gather(padded.to(fabric.device))
-    assert isinstance(every, torch.Tensor)
-    return [
-        [row[1 : 1 + int(row[0])] for row in process[:length]]
-        for process, length in zip(every.tolist(), sizes[:, 0].tolist(), strict=True)
-    ]
 
 
 def silence_all_but_first() -> contextlib.AbstractContextManager[object]:

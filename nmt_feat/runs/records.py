@@ -256,9 +256,9 @@ def _with_results(
     )
 
 
-def write_record(folder: Path, record: RunRecord, finished: bool = True) -> Path:
-    """Write `result.json` or, for a run that starts, `run.json`; never half of it."""
-    path = folder / (FINISHED if finished else STARTED)
+def write_record(folder: Path, record: RunRecord) -> Path:
+    """Write `result.json` or, for a run without scores, `run.json`; never half of it."""
+    path = folder / (FINISHED if record.finished else STARTED)
     content = without_nan(dataclasses.asdict(record))
     results = [content["dev"] or {}, *content["tests"].values()]
     for scores in (*results, *(result["scores"] for result in content["further"])):

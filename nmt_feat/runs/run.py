@@ -280,7 +280,7 @@ def train_new_run(
     print_notes([line for line in advice if not sweep or line not in state.described])
     state.described.update(advice)
     record = begin_record(cfg, settings, data, prepared, start)
-    write_record(folder, record, finished=False)
+    write_record(folder, record)
     make_folder(folder / CHECKPOINTS)
     sums = hash_files(folder, (CONFIG, STARTED, GLOSSARY, "encoder/*", f"{ANNOTATOR}/**/*"))
     state.folder, state.trained = folder, False

@@ -43,6 +43,7 @@ from nmt_feat.runs.artifacts import (
     load_model,
     refuse_unfinished,
 )
+from nmt_feat.runs.identity import describe_changed_classes
 from nmt_feat.runs.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.long_lines import (
     Limit,
@@ -58,7 +59,6 @@ from nmt_feat.runs.records import STARTED
 from nmt_feat.runs.stored_settings import read_settings
 from nmt_feat.runs.text_annotation import TextAnnotation
 from nmt_feat.runs.unknowns import Unknowns
-from nmt_feat.runs.user_classes import describe_changed_classes
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.glossary import Glossary

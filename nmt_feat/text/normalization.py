@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nmt_feat.base.files import write_part
+from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.text.conllu import TEXT_COMMENT, Sentence, Word, sentence_end
 from nmt_feat.text.files import Block, compute_cached, line_end, read_blocks
@@ -222,4 +222,4 @@ def _strings_of_json(lines: Iterable[str]) -> Iterator[str]:
 def write_rules(folder: Path) -> None:
     """Write the rules into a folder of subword models, whose text is in normal form."""
     content = json.dumps(RULES, ensure_ascii=False, indent=1)
-    write_part(folder / RULES_FILE, f"{content}\n".encode())
+    write_atomically(folder / RULES_FILE, f"{content}\n".encode())

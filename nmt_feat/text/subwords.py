@@ -16,7 +16,7 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from nmt_feat.base.files import write_part
+from nmt_feat.base.files import write_atomically
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.embedders.ids import BOS, EOS, PAD, UNK
 from nmt_feat.errors import UserError
@@ -127,7 +127,7 @@ class Subwords:
 
     def save(self, stem: Path) -> None:
         """Write `stem.model` (SentencePiece's own format) or `stem.json` (a list of words)."""
-        write_part(stem.with_suffix(".model"), self._proto)
+        write_atomically(stem.with_suffix(".model"), self._proto)
         if self._escaped:
             write_rules(stem.parent)
 
@@ -229,7 +229,7 @@ class Words(Subwords):
 
     def save(self, stem: Path) -> None:  # noqa: D102
         content = json.dumps({"kind": self._kind, "words": self._words[4:]}, ensure_ascii=False)
-        write_part(stem.with_suffix(".json"), content.encode())
+        write_atomically(stem.with_suffix(".json"), content.encode())
 
     @property
     def names(self) -> list[str]:  # noqa: D102
@@ -290,9 +290,9 @@ class MappedSubwords(Subwords):
         self.size = len(names)
 
     def save(self, stem: Path) -> None:  # noqa: D102
-        write_part(stem.with_suffix(".model"), self._proto)
+        write_atomically(stem.with_suffix(".model"), self._proto)
         content = json.dumps(self._names, ensure_ascii=False)
-        write_part(stem.with_suffix(".names.json"), content.encode())
+        write_atomically(stem.with_suffix(".names.json"), content.encode())
 
     @property
     def names(self) -> list[str]:  # noqa: D102
