@@ -62,14 +62,18 @@ def discard_output() -> None:
 
 
 @contextlib.contextmanager
-def writing_to(path: object) -> Iterator[None]:
-    """Turn an error of the system while a file or folder is written into a `UserError`."""
+def writing_to(path: object, setting: str = "") -> Iterator[None]:
+    """Turn an error of the system while a file or folder is written into a `UserError`.
+
+    `setting`, such as `output=`, begins the message if a setting names the file.
+    """
     try:
         yield
     except BrokenPipeError:  # of standard output, not of the file
         raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        reason = error.strerror if setting else f"cannot be written ({error.strerror})"
+        raise UserError(f"{setting}{path}: {reason}") from None
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -21,9 +21,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from nmt_feat.cli.compose import keep_typed_text
-from nmt_feat.config import schema
+from nmt_feat.cli.compose import keep_typed_text, register_schemas
 from nmt_feat.config.config_source import register_reader
+from nmt_feat.config.schema import TrainConfig
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS
 from tests.support.lives import limit_validations, python
 
@@ -225,8 +225,8 @@ def test_page(page: Path, folder: UserFolder) -> None:
 @pytest.fixture(scope="module")
 def composed() -> Iterator[Callable[[list[str]], DictConfig]]:
     """Hydra's composition of `conf/train.yaml` in this process."""
-    schema.register_schemas()
-    register_reader(schema.TrainConfig)
+    register_schemas()
+    register_reader(TrainConfig)
     OmegaConf.register_new_resolver("nmt_resource", lambda name: name, replace=True)
     OmegaConf.register_new_resolver("nmt_scale", lambda reduced, full: full, replace=True)
     OmegaConf.register_new_resolver("nmt_digest", lambda value: "0", replace=True)

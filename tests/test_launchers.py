@@ -15,8 +15,8 @@ from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from nmt_feat.base.pool import count_cores
+from nmt_feat.cli.compose import register_schemas
 from nmt_feat.cli.explain import EXTRAS
-from nmt_feat.config import schema
 from tests.support.entry import call
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.sweeps import FAILING, sweep, tables
@@ -144,7 +144,7 @@ def test_submitit_on_this_machine(swept: tuple[Small, str]) -> None:
 
 def test_slurm_composes() -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    schema.register_schemas()
+    register_schemas()
     more = ["experiment=four_methods", "hydra/launcher=submitit_slurm"]
     limits = ["hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=120"]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nmt_feat.config.identity import DIALS, upgrade_settings
-from nmt_feat.runs.continuing import flatten_settings
+from nmt_feat.config.identity import DIALS, flatten_settings, upgrade_settings
 from nmt_feat.runs.records import RunRecord, search_of
 
 NO_DIALS = {(dial, "-") for dial in DIALS}

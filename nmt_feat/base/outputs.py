@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TextIO, cast
 
-from nmt_feat.errors import UserError, escape_controls
+from nmt_feat.errors import UserError, escape_controls, writing_to
 
 STANDARD = "-"
 """The name of standard input or output."""
@@ -58,20 +58,8 @@ def check_output(output: Path | str, setting: str, inputs: Iterable[Path | str |
     if path.is_dir():
         raise UserError(f"{setting}{output}: is a folder; give a file")
     if not _is_special(path):
-        with _naming_errors(output, setting):
+        with writing_to(output, setting):
             os.scandir(os.path.dirname(os.path.realpath(path))).close()
-
-
-@contextlib.contextmanager
-def _naming_errors(output: Path | str, setting: str) -> Iterator[None]:
-    """Turn an error of the system while the output is written into a `UserError`."""
-    try:
-        yield
-    except BrokenPipeError:  # the reader of the pipe has closed it
-        raise
-    except OSError as error:
-        reason = error.strerror if setting else f"cannot be written ({error.strerror})"
-        raise UserError(f"{setting}{output}: {reason}") from None
 
 
 def _state_of(name: Path | str, standard: TextIO) -> os.stat_result | None:
@@ -156,7 +144,7 @@ def write_to(output: Path | str, setting: str = "", errors: str = "strict") -> I
     if str(output) == STANDARD:
         yield cast(TextIO, _EscapedOutput()) if sys.stdout.isatty() else sys.stdout
         return
-    with _naming_errors(output, setting), _open_output(Path(output)) as file:
+    with writing_to(output, setting), _open_output(Path(output)) as file:
         text = io.TextIOWrapper(file, "utf-8", errors, newline="\n")
         try:
             yield text

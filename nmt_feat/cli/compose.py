@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -24,12 +25,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.explain import SCHEMAS, explain_error
-from nmt_feat.config import evaluate_schema, schema
 from nmt_feat.config.commands import program_name
 from nmt_feat.config.config_source import register_reader
 from nmt_feat.config.local import fill_local_paths
 from nmt_feat.config.members import describe_members
 from nmt_feat.config.overrides import SINGLE, is_sweep, keep_text, name_annotators, quote_value
+from nmt_feat.config.schema import LocalConfig, TrainConfig
 from nmt_feat.errors import UserError
 
 WITH_VALUE = "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"
@@ -54,11 +55,19 @@ class UserFolder(SearchPathPlugin):
 
 def prepare_hydra(name: str) -> None:
     """Register with Hydra the settings of a command, and how their files are read."""
-    schema.register_schemas()
-    evaluate_schema.register_schema()
+    register_schemas()
     register_reader(SCHEMAS[name])
     Plugins.instance().register(UserFolder)
     register_resolvers()
+
+
+@functools.cache
+def register_schemas() -> None:
+    """Store the schemas under the names that `conf/*.yaml` take as their first default."""
+    store = ConfigStore.instance()
+    for name, kind in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=kind)
+    store.store(name="members", node={})  # see nmt_feat/config/members.py
 
 
 def register_resolvers() -> None:
@@ -75,7 +84,7 @@ def select_by_scale(reduced: Any, full: Any, _root_: DictConfig) -> Any:
     return full if _root_.scale == "full" else reduced
 
 
-def compose_settings(settings: Sequence[str], config_dir: str | None = None) -> schema.TrainConfig:
+def compose_settings(settings: Sequence[str], config_dir: str | None = None) -> TrainConfig:
     """The settings of train.py with these on its command line; mistakes are `UserError`s.
 
     `config_dir` is a folder of the user's own options, as `--config-dir` of train.py.
@@ -88,7 +97,7 @@ def compose_settings(settings: Sequence[str], config_dir: str | None = None) -> 
         overrides.append(f"hydra.searchpath=[{quote_value(str(Path(config_dir).absolute()))}]")
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(find_resource("conf"))):
-            cfg: schema.TrainConfig = to_dataclass(hydra.compose("train", overrides), "train")
+            cfg: TrainConfig = to_dataclass(hydra.compose("train", overrides), "train")
         refuse_silent_merges(settings)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain_error(error)) from None
@@ -119,7 +128,7 @@ def to_dataclass(cfg: DictConfig, name: str) -> Any:
         raise UserError(explain_error(error)) from None
     if name == "train":
         # They are filled in above. The run's record must not list the other paths of this machine.
-        typed.local = schema.LocalConfig()
+        typed.local = LocalConfig()
     return typed
 
 

@@ -125,7 +125,7 @@ def _explain_missing_option(file: str, text: str) -> str:
 
 def _suggest_setting(key: str, schema_name: str) -> str:
     """The end of a message: the group that has a setting of this name, else similar names."""
-    modules = evaluate_schema, data_schema, schema
+    modules = evaluate_schema, inference_schema, data_schema, schema
     schema_class = next(m[schema_name] for m in map(vars, modules) if schema_name in m)
     kinds = get_type_hints(schema_class)
     groups = [g for g, kind in kinds.items() if key in getattr(kind, "__dataclass_fields__", ())]

@@ -14,7 +14,7 @@ from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.comet import COMET, MODEL
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.runs.inputs import read_whole_text
+from nmt_feat.runs.inputs import Reader
 from nmt_feat.text.files import read_lines
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--target", required=True, help="the reference, line by line")
     parser.add_argument("--model", default=MODEL, help=f"name or file; default {MODEL}")
     options = parser.parse_args()
-    sentences = read_whole_text(choose_input_text(options.source, options))
+    sentences = list(Reader(choose_input_text(options.source, options)).read_sentences())
     targets = read_lines(options.target)
     outputs = [read_lines(name) for name in options.hypotheses]
     names = (options.target, *options.hypotheses)

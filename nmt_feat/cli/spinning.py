@@ -51,7 +51,8 @@ class SpinChoice(Callback):
         if any(name in os.environ for name in SPIN_CHOICES):
             return
         jobs, cores, free_cores = 1, count_cores(), count_free_cores()
-        if mode == RunMode.MULTIRUN and is_slurm(launcher):  # on machines with cores of their own
+        is_slurm = str(launcher.get("_target_")).endswith("SlurmLauncher")
+        if mode == RunMode.MULTIRUN and is_slurm:  # which gives each job cores of its own
             cores = free_cores = launcher.get("cpus_per_task") or 1
         elif mode == RunMode.MULTIRUN:
             jobs = count_jobs(launcher)
@@ -76,11 +77,6 @@ def count_threads(threads: int, devices: int, jobs: int, cores: int) -> int:
     processes = max(1, devices)
     of_job = int(os.environ.get("OMP_NUM_THREADS") or cores // jobs)
     return jobs * processes * (threads or max(1, of_job // processes))
-
-
-def is_slurm(launcher: Mapping[str, Any]) -> bool:
-    """Whether the launcher hands jobs to Slurm, which gives each its cores."""
-    return str(launcher.get("_target_")).endswith("SlurmLauncher")
 
 
 def count_jobs(launcher: Mapping[str, Any]) -> int:

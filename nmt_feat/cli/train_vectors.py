@@ -26,7 +26,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.extras import optional
-from nmt_feat.runs.inputs import Text, read_whole_text
+from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import whitespace_words
 
@@ -38,9 +38,8 @@ WINDOW = 2
 
 def read_words(text: Text) -> list[list[str]]:
     """The words of each sentence as in the column `form`: annotated, or between spaces."""
-    words = (
-        sentence.words or whitespace_words(sentence.text) for sentence in read_whole_text(text)
-    )
+    sentences = Reader(text).read_sentences()
+    words = (sentence.words or whitespace_words(sentence.text) for sentence in sentences)
     return [[visible_characters(word.form) for word in sentence] for sentence in words]
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from nmt_feat.config.bounds import AtLeast0, AtLeast1, Beam, NotNegative, one_of
@@ -63,9 +61,3 @@ class EvaluateConfig:
     """CPU threads; 0 takes the number of the run, which gives the same bits as training."""
     accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] | None = None
     """Device; by default `trainer.accelerator` of the run."""
-
-
-@cache
-def register_schema() -> None:
-    """Store the schema under the name that `conf/evaluate.yaml` takes as its first default."""
-    ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)

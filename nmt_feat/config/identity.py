@@ -159,6 +159,17 @@ def drop_harmless(settings: Mapping[str, Any], group: str = "") -> dict[str, Any
     return {name: value for name, value in settings.items() if name not in names}
 
 
+def flatten_settings(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flatten_settings(value, f"{path}{name}.")
+        else:
+            flat[path + name] = value
+    return flat
+
+
 def _entry_type(hint: Any) -> type | None:
     """The dataclass of a field's entries, if it is a dictionary of entries that users name."""
     entry = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None

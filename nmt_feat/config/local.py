@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nmt_feat.base.resources import find_resource
 from nmt_feat.base.typed_json import Mismatch, convert_json
+from nmt_feat.config.identity import flatten_settings
 from nmt_feat.config.schema import LocalConfig
 from nmt_feat.config.yaml_files import read_yaml
 from nmt_feat.errors import UserError
@@ -40,8 +40,8 @@ def fill_local_paths(settings: dict[str, Any]) -> None:
     `paths` needs no code: it refers to `local` in `conf/train.yaml`.
     """
     local, data, annotator = (settings.get(name) or {} for name in ("local", "data", "annotator"))
-    for name, path in _list_paths(local):
-        if path.startswith("~"):
+    for name, path in flatten_settings(local).items():
+        if str(path).startswith("~"):
             raise UserError(
                 f"conf/{FILE}: {name}: {path}: write the whole path, or ${{oc.env:HOME}} for ~"
             )
@@ -52,12 +52,3 @@ def fill_local_paths(settings: dict[str, Any]) -> None:
         name = str(part.get("_target_")).rpartition(".")[2].lower()
         if part.get("model") is None and name in (local.get("models") or {}):
             part["model"] = local["models"][name]
-
-
-def _list_paths(local: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The dotted name and the value of each path."""
-    for name, value in local.items():
-        if isinstance(value, dict):
-            yield from ((f"{name}.{key}", str(path)) for key, path in value.items())
-        else:
-            yield name, str(value)

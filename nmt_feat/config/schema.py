@@ -7,10 +7,8 @@ documents it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated, Any
 
-from hydra.core.config_store import ConfigStore
 from msgspec import Meta
 from omegaconf import MISSING
 
@@ -26,7 +24,6 @@ from nmt_feat.config.bounds import (
     one_of,
 )
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, SubwordConfig
-from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 
 
 @dataclass
@@ -423,13 +420,3 @@ class TrainConfig:
     def uses_annotator(self) -> bool:
         """Whether features or terms read what an annotator says."""
         return bool(self.features) or self.data.terminology.needs_lemmas
-
-
-@cache
-def register_schemas() -> None:
-    """Store the schemas under the names that `conf/*.yaml` take as their first default."""
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="translate_schema", node=TranslateConfig)
-    store.store(name="score_schema", node=ScoreConfig)
-    store.store(name="members", node={})  # see nmt_feat/config/members.py

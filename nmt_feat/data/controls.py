@@ -24,6 +24,7 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.data.alignment import Ids
 from nmt_feat.data.building import WORD
+from nmt_feat.data.identity import DataHashes, hash_data
 from nmt_feat.data.interleaving import find_word_begins, interleave
 from nmt_feat.data.noise import use_as_denoising
 from nmt_feat.data.prepare import Prepared, prepare
@@ -52,6 +53,11 @@ def features_to_prepare(cfg: TrainConfig) -> dict[str, FeatureConfig]:
     return cfg.features | {WORD: FeatureConfig(column="subword_tag")}
 
 
+def hash_run_data(cfg: TrainConfig) -> DataHashes:
+    """The hashes of the data that `prepare_run` prepares."""
+    return hash_data(cfg, features_to_prepare(cfg))
+
+
 def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: None) -> Prepared:
     """Prepare the run's data as its model reads it.
 
@@ -62,7 +68,7 @@ def prepare_run(cfg: TrainConfig, say: Callable[[str], None] = lambda message: N
     tag = prepared.encoder.features.pop(WORD, None)
     prepared.report.features.pop(WORD, None)
     begins = None if tag is None else [tag.id_of("B"), tag.id_of("O")]
-    splits = {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
+    splits = {"train": prepared.train, **prepared.tested_splits}
     if cfg.control in CONTROLS:
         replace_features(cfg, prepared, splits, begins)
     if locate_method(cfg.method).in_source:

@@ -59,7 +59,7 @@ def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]
     prepared.tests = {name: change(split, name) for name, split in prepared.tests.items()}
     if redraw := prepared.redraw:
         prepared.redraw = lambda epoch: change(redraw(epoch), "train")
-    for name, split in {"train": prepared.train, "dev": prepared.dev, **prepared.tests}.items():
+    for name, split in {"train": prepared.train, **prepared.tested_splits}.items():
         prepared.report.splits[name] = describe_split(split)
     after, size = prepared.train.source_lengths, encoder.subwords.size
     tags = method.count_tokens(encoder.id_counts)

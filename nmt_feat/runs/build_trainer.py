@@ -1,20 +1,28 @@
-"""From settings, data and a model to a trainer: connects the loop of ring 1 with ring 2."""
+"""From settings, data and a model to a trainer: connects the loop of ring 1 with ring 2.
+
+The optimiser is tried before data is read.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from nmt_feat.config.identity import VALIDATION
-from nmt_feat.config.schema import DecodingConfig, TrainConfig, TrainerConfig
+from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
+from nmt_feat.config.schema import DecodingConfig, OptimizerConfig, TrainConfig, TrainerConfig
 from nmt_feat.data.batches import Indices, collate, plan_batches
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.store import EncodedSplit
+from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import Metric, build_metrics, score_texts
 from nmt_feat.evaluation.metrics import score
@@ -22,7 +30,6 @@ from nmt_feat.evaluation.split_decoding import compute_dev_loss, translate_split
 from nmt_feat.model.batch import Batch
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.build_optimizer import build_optimizer
 from nmt_feat.runs.processes import Agreement, share_work
 from nmt_feat.runs.progress import Progress
 from nmt_feat.runs.signals import signals
@@ -31,6 +38,7 @@ from nmt_feat.training.compilation import compile_layers
 from nmt_feat.training.interfaces import TrainingSettings, ValidationScores
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.objective import Objective
+from nmt_feat.training.optimizers import Rates, group_parameters, optimizer_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +92,9 @@ def validate_on_dev(
 ) -> ValidationScores | None:
     """Dev loss and BLEU; each process computes its share, and all get the result.
 
-    `selecting` is the metric that chooses the checkpoint, if it is not BLEU. The result is None if
-    a signal to any of the processes interrupts the validation.
+    `selecting` is the metric that chooses the checkpoint, if it is not BLEU; its score is negated
+    if a lower one is better. The result is None if a signal to any of the processes interrupts the
+    validation.
     """
     dev, budget, device = prepared.dev, cfg.trainer.batch_tokens, fabric.device
     names, model = list(prepared.encoder.features), objective.model
@@ -110,7 +119,10 @@ def validate_on_dev(
         if not [texts][share]:  # a list of one piece of work: only the first process has a share
             return []
         bleu = score(texts, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu
-        return [[bleu] if selecting is None else [bleu, score_for_selection(selecting, dev, texts)]]
+        if selecting is None:
+            return [[bleu]]
+        value = score_texts(selecting, dev.source_texts, texts, dev.target_texts)
+        return [[bleu, -value if selecting.lower_is_better else value]]
 
     measured = share_work(fabric, measure_scores)
     if measured is None:
@@ -127,10 +139,65 @@ def find_selecting_metric(cfg: TrainConfig) -> Metric | None:
     return build_metrics({name: cfg.metrics[name]}, choose_scoring(cfg.data))[name]
 
 
-def score_for_selection(metric: Metric, dev: EncodedSplit, texts: Sequence[str]) -> float:
-    """The score of translations of dev, negated if a lower score is better."""
-    value = score_texts(metric, dev.source_texts, texts, dev.target_texts)
-    return -value if metric.lower_is_better else value
+def build_optimizer(
+    cfg: OptimizerConfig, module: nn.Module, rates: Rates | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser, in PyTorch's fused form if its class has one.
+
+    Args:
+        cfg: its settings.
+        module: the module whose parameters it trains.
+        rates: by the beginning of parameters' names, their highest learning rate.
+
+    Raises:
+        UserError: if the class would ignore a setting, or needs a closure.
+    """
+    kind = locate_class(cfg._target_)
+    taken = inspect.signature(kind).parameters
+    values: dict[str, Any] = {"lr": cfg.lr, "fused": True}
+    if "betas" in taken:
+        values |= {"betas": tuple(cfg.betas), "eps": cfg.eps, "weight_decay": cfg.weight_decay}
+    for name in ("betas", "eps", "weight_decay"):
+        value = getattr(cfg, name)
+        if not {"betas", name} <= taken.keys() and value != getattr(OptimizerConfig(), name):
+            lacks = name if "betas" in taken else "betas"
+            raise UserError(
+                f"optimizer.{name}={value}: is for Adam and optimisers like it, {cfg._target_} has "
+                f"no {lacks}; leave it out, or give arguments of the class by +optimizer.args"
+            )
+    step = inspect.signature(kind.step).parameters if hasattr(kind, "step") else {}
+    if "closure" in step and step["closure"].default is inspect.Parameter.empty:
+        raise UserError(
+            f"optimizer._target_={cfg._target_}: computes the loss several times an update, which "
+            "training does not; choose another"
+        )
+    if "fused" in cfg.args:
+        del values["fused"]
+    values = {name: value for name, value in values.items() if name in taken}
+    groups = group_parameters(module, rates or {})
+    optimizer: torch.optim.Optimizer = build_object(
+        cfg._target_, torch.optim.Optimizer, cfg.args, params=groups, **values
+    )
+    return optimizer
+
+
+def try_optimizer(cfg: OptimizerConfig) -> None:
+    """Build the optimiser for a small layer, make an update and save its state.
+
+    So a class that cannot do this is a `UserError` before data is read.
+    """
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        layer = nn.Linear(2, 2)
+        optimizer = build_optimizer(cfg, layer)
+        try:
+            with naming_failures(type(optimizer), torch.optim.Optimizer):
+                layer(torch.ones(3, 2)).sum().backward()
+                optimizer.step()
+                optimizer_tensors(optimizer)
+        except UserError as error:
+            raise UserError(
+                f"optimizer._target_={cfg._target_}: an update fails ({error}); choose another"
+            ) from error
 
 
 def build_trainer(

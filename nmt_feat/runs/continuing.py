@@ -8,20 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.base.files import make_folder, remove_tree, rename_whole
+from nmt_feat.config.identity import flatten_settings
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 from nmt_feat.training.schedules import ENDLESS
-
-
-def flatten_settings(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= flatten_settings(value, f"{path}{name}.")
-        else:
-            flat[path + name] = value
-    return flat
 
 
 def refuse_changes(

@@ -15,19 +15,16 @@ from nmt_feat.base.checksums import hash_files, hash_json, read_sums, write_sums
 from nmt_feat.base.files import make_folder
 from nmt_feat.base.terminal import say
 from nmt_feat.config.evaluate_schema import EvaluateConfig
-from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import features_to_prepare
-from nmt_feat.data.identity import hash_data
+from nmt_feat.config.identity import flatten_settings
+from nmt_feat.data.controls import hash_run_data
 from nmt_feat.errors import UserError
 from nmt_feat.runs import provenance
 from nmt_feat.runs.additions import add_metrics, add_results
-from nmt_feat.runs.continuing import flatten_settings
 from nmt_feat.runs.ensembles import hash_vocabularies
 from nmt_feat.runs.finished_runs import apply_request
 from nmt_feat.runs.locks import lock_folder, take_unlocked_first
 from nmt_feat.runs.records import (
     Member,
-    Request,
     RunRecord,
     has_record,
     make_request,
@@ -173,8 +170,9 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
     if not record.finished and as_trained.decoding != cfg.decoding:
         as_trained.metrics, as_trained.paths = cfg.metrics, cfg.paths
         as_trained.trainer = cfg.trainer
-        add_results(as_trained, record, folder, _make_request(as_trained), members)
-    request = _make_request(cfg)
+        request = make_request(as_trained, hash_run_data(as_trained))
+        add_results(as_trained, record, folder, request, members)
+    request = make_request(cfg, hash_run_data(cfg))
     add_results(cfg, record, folder, request, members)
     if not read_sums(folder):
         write_sums(folder, hash_files(folder, ("*.hyp", "*.counts.parquet")))
@@ -182,11 +180,6 @@ def _evaluate_ensemble(folder: Path, group: Group, asked: EvaluateConfig) -> Run
     selected = select_results(record, request)
     add_metrics(cfg, record, selected, folder)
     return selected
-
-
-def _make_request(cfg: TrainConfig) -> Request:
-    """The search and the test sets of the settings, as a request."""
-    return make_request(cfg, hash_data(cfg, features_to_prepare(cfg)))
 
 
 def _begin_record(folder: Path, group: Group) -> RunRecord:

@@ -16,8 +16,7 @@ from nmt_feat.config.evaluate_schema import EvaluateConfig
 from nmt_feat.config.members import PUBLIC_SET
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import features_to_prepare
-from nmt_feat.data.identity import hash_data
+from nmt_feat.data.controls import hash_run_data
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics
@@ -126,7 +125,7 @@ def evaluate_runs(
 
 def _evaluate_run(folder: Path, cfg: TrainConfig) -> RunRecord:
     try:
-        data = hash_data(cfg, features_to_prepare(cfg))
+        data = hash_run_data(cfg)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
     if not has_same_data(read_run(folder), cfg, data):

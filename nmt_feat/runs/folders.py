@@ -14,8 +14,8 @@ from nmt_feat.base.typed_json import Mismatch, convert_json
 from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.identity import earlier_settings, folder_name, is_earlier, upgrade_settings
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import features_to_prepare
-from nmt_feat.data.identity import DataHashes, hash_data
+from nmt_feat.data.controls import hash_run_data
+from nmt_feat.data.identity import DataHashes
 from nmt_feat.errors import UserError
 from nmt_feat.runs.records import RunRecord, has_record, locate_record, read_run
 
@@ -102,7 +102,7 @@ def earlier_data(record: RunRecord, cfg: TrainConfig, data: DataHashes) -> DataH
         earlier_cfg.data.tests = {
             name: convert_json(files, SplitConfig) for name, files in tests.items()
         }
-        hashes = hash_data(earlier_cfg, features_to_prepare(earlier_cfg))
+        hashes = hash_run_data(earlier_cfg)
     except (Mismatch, UserError):
         return None
     return hashes if data_hash in hashes.earlier else None

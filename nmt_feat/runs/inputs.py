@@ -222,11 +222,6 @@ def parse_nbest(lines: Sequence[str], name: str, count: int) -> tuple[list[int],
     return numbers, [row[2] for row in rows if row]
 
 
-def read_whole_text(text: Text) -> list[Sentence]:
-    """The sentences of a text that is read without a run."""
-    return list(Reader(text).read_sentences())
-
-
 def _factor_files(name: str, columns: Sequence[str]) -> dict[str, str]:
     """By column, the file of factors beside a file of words, for those columns that have one."""
     if name == STANDARD:

@@ -120,10 +120,13 @@ class WandB(Logger):
 
     def open(self, folder: Path) -> None:
         """Begin or continue the run; output on the screen is not sent."""
-        self.run: Any = self.wandb.init(
+        name, tags = self.run_name or folder.name, list(self.run_tags)
+        self.run: Any = self._begin_run(folder, folder.name, name=name, tags=tags)
+
+    def _begin_run(self, folder: Path, id: str, **options: Any) -> Any:
+        return self.wandb.init(
             **{"project": self.project, "mode": self.mode, "dir": str(folder)},
-            **{"name": self.run_name or folder.name, "tags": list(self.run_tags)},
-            **{"id": folder.name, "resume": "allow"},
+            **{"id": id, "resume": "allow", **options},
             settings=self.wandb.Settings(console="off"),
         )
 
@@ -137,11 +140,7 @@ class WandB(Logger):
 
     def log_report(self, runs: Path, name: str, paths: Sequence[Path]) -> None:
         """Log the files as an artifact of a separate run."""
-        run = self.wandb.init(
-            **{"project": self.project, "mode": self.mode, "dir": str(runs), "name": name},
-            **{"id": name, "resume": "allow", "job_type": "report"},
-            settings=self.wandb.Settings(console="off"),
-        )
+        run = self._begin_run(runs, name, name=name, job_type="report")
         artifact = self.wandb.Artifact(name, type="report")
         for path in paths:
             artifact.add_file(str(path))

@@ -17,11 +17,10 @@ from nmt_feat.evaluation.metric import build_metrics, check_selecting_metric
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.runs.build_model import choose_merged_features, list_unused_settings
-from nmt_feat.runs.build_optimizer import try_optimizer
-from nmt_feat.runs.combiner_rules import check_vectors, check_widths
+from nmt_feat.runs.build_trainer import try_optimizer
 from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
-from nmt_feat.runs.method_rules import check_method
+from nmt_feat.runs.method_rules import check_method, check_vectors, check_widths
 from nmt_feat.runs.parent import check_parent
 from nmt_feat.runs.pretrained_model import check_start, complete_pretrained
 

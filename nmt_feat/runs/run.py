@@ -23,8 +23,8 @@ from nmt_feat.base.lifetime import end_with_parent
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.config.identity import is_earlier, limits_of_validation, name_run_method
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.data.controls import features_to_prepare, prepare_run
-from nmt_feat.data.identity import DataHashes, hash_data
+from nmt_feat.data.controls import hash_run_data, prepare_run
+from nmt_feat.data.identity import DataHashes
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import measure_parts
@@ -114,7 +114,7 @@ def find_or_train(cfg: TrainConfig, sweep: bool, state: JobState) -> FinishedRun
     cfg = resolve_settings(cfg, sweep, console)
     if cfg.control == "matched":
         cfg = match_parameters(cfg, console)
-    data = hash_data(cfg, features_to_prepare(cfg))
+    data = hash_run_data(cfg)
     settings = identity_settings(cfg, data.training)
     folder = find_folder(cfg, settings, data)
     request = make_request(cfg, data)

@@ -21,7 +21,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
-from nmt_feat.config.schema import DecodingConfig, TrainConfig
+from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import name_control
 from nmt_feat.data.corpora import read_first_test_set
@@ -89,7 +89,11 @@ class TrainedModel:
         refuse_unfinished(self.folder)
         cfg = read_settings(self.folder / CONFIG)
         check_settings(cfg)
-        _refuse_controls(self.folder, cfg)
+        if setting := name_control(cfg):
+            raise UserError(
+                f"{self.folder}: trained with {setting}, so a text means nothing to it; give a run "
+                "without this setting"
+            )
         check_sums(self.folder, skipped=("*.hyp", "*.parquet", STARTED))
         self.cfg = cfg
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -385,13 +389,4 @@ class TrainedModel:
         return score_within_memory(
             lambda tokens: score_split(self.searched, split, names, tokens, self.device),
             self.cfg.trainer.batch_tokens,
-        )
-
-
-def _refuse_controls(folder: Path, cfg: TrainConfig) -> None:
-    """Refuse a control: the features, or the terms, of a text mean nothing to it."""
-    if setting := name_control(cfg):
-        raise UserError(
-            f"{folder}: trained with {setting}, so a text means nothing to it; give a run without "
-            "this setting"
         )
