@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import nmt_feat.runs.run
+from nmt_feat.base.files import copy_whole
 from nmt_feat.errors import UserError
 from nmt_feat.runs import processes
-from nmt_feat.runs.continuing import adopt_checkpoints
 from nmt_feat.runs.locks import lock_folder
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
@@ -143,5 +143,5 @@ def test_into_a_folder_killed_in_its_first_checkpoint(tmp_path: Path) -> None:
     for name in ("run/checkpoints/whole", "folder/checkpoints/half"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
-    adopt_checkpoints(tmp_path / "run", tmp_path / "folder")
+    copy_whole(tmp_path / "run" / "checkpoints", tmp_path / "folder" / "checkpoints")
     assert [path.name for path in (tmp_path / "folder").rglob("*")] == ["checkpoints", "whole"]

@@ -1,13 +1,11 @@
-"""Continuing a run with other settings: which are allowed, and whose checkpoints are taken."""
+"""Continuing a run with other settings: which are allowed, and from which run."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.base.files import make_folder, remove_tree, rename_whole
 from nmt_feat.config.identity import flatten_settings
 from nmt_feat.errors import UserError
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
@@ -56,13 +54,3 @@ def find_unfinished(run: Path) -> Checkpoints:
         reason = "has finished training" if checkpoints.step else "has no checkpoint"
         raise UserError(f"resume={run}: {reason}; give the folder of an unfinished run")
     return checkpoints
-
-
-def adopt_checkpoints(run: Path, folder: Path) -> None:
-    """Copy the checkpoints of a run into the folder of another, whole or not at all."""
-    copied = folder / f".{CHECKPOINTS}.copy"
-    remove_tree(copied)
-    make_folder(folder)
-    shutil.copytree(run / CHECKPOINTS, copied)
-    remove_tree(folder / CHECKPOINTS)  # at most an incomplete first one
-    rename_whole(copied, folder / CHECKPOINTS)

@@ -13,6 +13,7 @@ from typing import Any
 
 from nmt_feat.base.checksums import SUMS, check_sums, hash_files, hash_json, write_sums
 from nmt_feat.base.files import (
+    copy_whole,
     make_folder,
     refuse_links,
     remove_leftovers,
@@ -36,7 +37,7 @@ from nmt_feat.runs.additions import add_metrics, add_results, prepare_again
 from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
 from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
 from nmt_feat.runs.build_model import format_widths
-from nmt_feat.runs.continuing import adopt_checkpoints, find_unfinished, refuse_changes
+from nmt_feat.runs.continuing import find_unfinished, refuse_changes
 from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.locks import lock_folder
@@ -171,7 +172,8 @@ def prepare_resumption(
         refuse_changes(run, before, settings, checkpoint.step, cfg.trainer.resume_exact)
     if resumes_other_run:
         with lock_folder(run):
-            adopt_checkpoints(run, folder)
+            make_folder(folder)
+            copy_whole(run / CHECKPOINTS, folder / CHECKPOINTS)
     return float(checkpoint.index["meta"]["elapsed"]) if checkpoint.step else 0.0
 
 
