@@ -19,8 +19,9 @@ import numpy as np
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
+from nmt_feat.data.alignment import Ids
 from nmt_feat.data.building import WORD
-from nmt_feat.data.controls import Ids, Tokens
+from nmt_feat.data.controls import Tokens
 from nmt_feat.data.interleaving import find_word_begins
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK

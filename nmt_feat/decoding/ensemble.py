@@ -87,7 +87,7 @@ class Ensemble:
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (..., V)."""
-        parts = zip(self.models, hidden.split(self._state_widths, dim=-1), strict=True)
+        parts = zip(self.models, torch.split(hidden, self._state_widths, dim=-1), strict=True)
         return average_logits([model.compute_logits(part) for model, part in parts])
 
 
