@@ -264,10 +264,10 @@ def test_sentences_without_words_are_annotated(missing: str, small: Small, tmp_p
     text = Text(str(corpus / "test.jsonl"))
     model = TrainedModel(run)
     sentences = model.read_source(model.make_reader(text))
-    split = model.encode_pairs(sentences, [""] * 8, ["x"] * 8)
+    encoded = model.encode_pairs(sentences, [""] * 8, ["x"] * 8)
     tested = model.encode_pairs(*model.read_test_set())
     for name in ("upos", "formality"):
-        assert np.array_equal(split.features[name], tested.features[name])
+        assert np.array_equal(encoded.features[name], tested.features[name])
     assert translated(run, input=text.name) == expected
     assert load_run(run).translate(list(Reader(text).read_sentences())) == expected
 
@@ -275,7 +275,8 @@ def test_sentences_without_words_are_annotated(missing: str, small: Small, tmp_p
 def test_reliance_moves_labels_between_sentences(small: Small) -> None:
     """As controls do: all words of a sentence have one value."""
     run = small.train("features=[formality,upos]", "combiner=add", "trainer.max_steps=2")
-    text = Reliance(model := TrainedModel(run), *model.read_test_set())
+    model = TrainedModel(run)
+    text = Reliance(model, *model.read_test_set())
     before, after = text.true, text.shuffle_words(1)
     rows = [
         [{*split.features["formality"][a : b - 1].tolist()} for a, b in pairwise(bounds)]

@@ -87,7 +87,8 @@ class Ensemble:
 
     def compute_logits(self, hidden: Tensor) -> Tensor:
         """Log-probabilities (..., V)."""
-        parts = zip(self.models, hidden.split(self._state_widths, dim=-1), strict=True)
+        states = torch.split(hidden, self._state_widths, dim=-1)
+        parts = zip(self.models, states, strict=True)
         return average_logits([model.compute_logits(part) for model, part in parts])
 
 
