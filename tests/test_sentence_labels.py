@@ -393,6 +393,15 @@ def test_refused_in_translation(small: Small, tagged: Path) -> None:
             translated(tagged, input=text, label_files={"formality": str(path)})
 
 
+def test_pieces_of_several_words_have_one_value() -> None:
+    """Not `formal+formal`, which would be another value, by default or by a setting."""
+    settings = FeatureConfig(column="sentence.formality")
+    assert choose_kind("formality", settings).choose_cover(of_morphemes=True) == "first"
+    settings.cover = "join"
+    with pytest.raises(UserError, match="cannot be joined; set cover=first"):
+        choose_kind("formality", settings).check_settings()
+
+
 def test_a_tag_is_for_whole_sentences() -> None:
     with pytest.raises(UserError, match=r"features.f.policy=tag: is for values of whole sentences"):
         choose_kind("f", FeatureConfig(column="upos", policy="tag")).check_settings()

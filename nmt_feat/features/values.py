@@ -61,6 +61,11 @@ class AnnotationValues(FeatureKind):
         """False for values of whole sentences."""
         return self.sentence_key is None
 
+    @property
+    def joins_words(self) -> bool:
+        """False for values of whole sentences, which all words of a piece share."""
+        return self.sentence_key is None and super().joins_words
+
     def check_exportable(self) -> None:
         """Refuse a tag before the sentence: CTranslate2 reads only the pieces of the text."""
         if self.settings.policy == "tag":
