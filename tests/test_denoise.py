@@ -162,6 +162,10 @@ def test_with_controls(small: Small) -> None:
             "data.objective=denoise subword.joint=false: the source is the target too; set ",
         ),
         (
+            "data.objective=denoise data.terminology.glossary=terms.tsv",
+            "data.objective=denoise data.terminology.glossary=terms.tsv: terms are for ",
+        ),
+        (
             "data.objective=denoise method=interleave combiner=none",
             "data.objective=denoise method=interleave: its tags would stand inside the spans",
         ),

@@ -32,6 +32,8 @@ BAD = {
     "a\tb\n\na\tb\tc\td\n": f"3: 4 columns in 'a\\tb\\tc\\td'; {ROW}",
     "\tBank\n": f"1: the source term is empty; {ROW}",
     "bank\t \n": f"1: the target term is empty; {ROW}",
+    "e-mail\tMail\ne - mail\tPost\n": "2: 'e - mail' is 'Post' here, 'Mail' in line 1; keep one "
+    "of them",
     "bank\tBank\ncat\tKatze\nbank\tUfer\n": "3: 'bank' is 'Ufer' here, 'Bank' in line 1; keep one "
     "of them",
 }

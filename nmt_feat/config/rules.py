@@ -122,6 +122,11 @@ def _check_objective(cfg: TrainConfig) -> None:
             f"data.objective=denoise model.folder={cfg.model.folder}: a pretrained model "
             "translates; leave one of them out"
         )
+    if data.terminology.is_applied:
+        raise UserError(
+            f"data.objective=denoise data.terminology.glossary={data.terminology.glossary}: terms "
+            "are for translations; set data.terminology.mode=none, or leave the glossary out"
+        )
 
 
 def _check_pretrained(model: ModelConfig) -> None:

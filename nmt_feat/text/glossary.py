@@ -115,12 +115,13 @@ class Glossary:
         Raises:
             UserError: if the file is not a glossary; the message names the line.
         """
-        rows: dict[str, tuple[Term, int]] = {}
+        # Terms are found by their tokens, so "e-mail" and "e - mail" are one source.
+        rows: dict[tuple[str, ...], tuple[Term, int]] = {}
         for number, line in enumerate(read_lines(path), 1):
             if not line.strip():
                 continue
             term = _parse_row(line, f"{path}:{number}")
-            earlier, earlier_line = rows.setdefault(term.source, (term, number))
+            earlier, earlier_line = rows.setdefault(split_tokens(term.source), (term, number))
             if earlier.target != term.target:
                 raise UserError(
                     f"{path}:{number}: {short_repr(term.source)} is {short_repr(term.target)} "
