@@ -35,7 +35,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
 SUBWORDS = {
     "bpe separate": ("subword.joint=false",),
     "unigram": ("subword=unigram",),
-    "unigram bytes": ("subword=unigram", "subword.byte_fallback=true"),
+    # The 256 bytes are pieces, too.
+    "unigram bytes": ("subword=unigram", "subword.byte_fallback=true", "subword.vocab_size=400"),
     "none": ("subword=none", "subword.min_count=2"),
     "coverage": ("subword.character_coverage=0.98",),
 }
