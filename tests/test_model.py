@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nmt_feat.combiners import Add, Concat, Gate, NoFeatures
 from nmt_feat.embedders.categorical import make_table
 from nmt_feat.features import Categorical
-from nmt_feat.model.dropout import add_with_dropout, dropout
+from nmt_feat.model.dropout import LEVELS, add_with_dropout, draw_mask, dropout
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding, sinusoidal_positions
 from nmt_feat.model.loss import fused_loss
 from nmt_feat.model.transformer import Dropouts, FeedForward, Transformer, attend
@@ -330,6 +330,14 @@ def test_what_dropout_keeps_is_scaled() -> None:
         nonzero_values = dropped[dropped != 0]
         torch.testing.assert_close(nonzero_values, torch.full_like(nonzero_values, 4 / 3))
         assert len(nonzero_values) / ones.numel() == pytest.approx(0.75, abs=0.01)
+
+
+def test_dropout_drops_as_many_levels_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted over all draws, one of each."""
+    draws = torch.arange(-LEVELS // 2, LEVELS // 2, dtype=torch.int16).view(torch.int64)
+    monkeypatch.setattr(torch.Tensor, "random_", lambda empty, *_: empty.copy_(draws))
+    for count in (1, 1000, LEVELS - 1):
+        assert int(draw_mask(torch.ones(LEVELS), count).sum()) == LEVELS - count
 
 
 def test_dropout_only_in_training() -> None:

@@ -107,6 +107,18 @@ def test_an_infinite_loss_with_a_finite_gradient(
     assert all(torch.equal(value, before[name]) for name, value in parameters(loop).items())
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_an_infinite_gradient_with_a_finite_loss(small: Small, masks: bool) -> None:
+    loop = trainer(small, *GATE)
+    loop.optimizer_skips = masks
+    before = parameters(loop)
+    next(loop.model.parameters()).register_hook(lambda gradient: gradient + math.inf)
+    loop.update()
+    loop.count_skipped()
+    assert loop.state.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in parameters(loop).items())
+
+
 def test_counted_in_the_record(
     small: Small, spoil: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
