@@ -256,6 +256,16 @@ def test_a_control_that_is_as_good(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.thorough
+def test_a_control_that_is_better(tmp_path: Path) -> None:
+    report = make_table(tmp_path, 5, none=0.3, gate=0.2, gate_shuffled=0.1)
+    lines = answer_question(report.comparisons[0])
+    assert lines[0].startswith("Yes: gate is above words only (")
+    assert lines[1].startswith(
+        "It may not be the linguistics: gate is not shown to be above gate s"
+    )
+
+
 def test_no_control(tmp_path: Path) -> None:
     lines = answer_question(make_table(tmp_path, 5, none=0.3, gate=0.1).comparisons[0])
     assert "control=none,shuffled" in lines[1]
@@ -266,6 +276,7 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
     lines = answer_question(make_table(tmp_path, 2, none=0.3, gate=0.295).comparisons[0])
     assert lines[0].startswith("Not shown: no method is shown to differ from words only. The ")
     assert lines[-1].startswith("2 seeds")
+    assert len(lines) == 2  # whose gain it is, is no question yet
 
 
 @pytest.mark.thorough

@@ -286,7 +286,7 @@ def test_without_matplotlib(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_orders_are_of_methods_at_the_same_dial(tmp_path: Path) -> None:
     """Rows are named by the dial, and so are the tables of shares, each with the baseline."""
     runs = [run(tmp_path, "none", seed, 0.3) for seed in (1, 2)]
