@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nmt_feat.data.alignment import SourceEncoder
-from nmt_feat.data.prepare import prepare
+from nmt_feat.data.prepare import Prepared, prepare
+from nmt_feat.embedders.ids import END
 from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import build_run_model
@@ -36,10 +37,14 @@ def parent(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small.train(*GATE)
 
 
+def prepare_settings(small: Small, *settings: str) -> Prepared:
+    cfg = small.config(*settings)
+    return prepare(cfg, cfg.features)
+
+
 def start(small: Small, *settings: str) -> StartingModel:
     """The model that a run starts from."""
-    cfg = small.config(*settings)
-    return build_untrained(cfg, prepare(cfg, cfg.features))
+    return build_untrained(small.config(*settings), prepare_settings(small, *settings))
 
 
 def tensors(model: Transformer) -> dict[str, Tensor]:
@@ -102,6 +107,23 @@ def test_the_same_settings_take_everything(small: Small, parent: Path) -> None:
     assert all(tensor.equal(weights[name]) for name, tensor in tensors(model).items())
     assert inheritance is not None
     assert not inheritance.new
+
+
+def test_tags_are_taken_by_their_names(small: Small) -> None:
+    """Although the child has other pieces before them, and a feature more."""
+    tags = ("combiner=none", "method=interleave", "subword.vocab_size=150")
+    parent = small.train(*tags, "data.limit=60", "features=[upos]", "trainer.max_steps=2")
+    child = (*tags, "data.limit=90", "features=[upos,deprel]")
+    table = tensors(start(small, *child, f"init.run={parent}").model)["source.words.weight"]
+    table_there = load_file(parent / "model.safetensors")["source.words.weight"]
+    here, there = prepare_settings(small, *child).encoder, SourceEncoder.load(parent / "encoder")
+    first = here.subwords.size + here.id_counts["deprel"] - END  # tags of deprel come first
+    values, values_there = (["<unk>", *e.features["upos"].values] for e in (here, there))
+    shared = [value for value in values if value in values_there]
+    assert len(shared) > 5
+    for value in shared:
+        row_there = there.subwords.size + values_there.index(value)
+        assert table[first + values.index(value)].equal(table_there[row_there])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
-from nmt_feat.methods import Interleave
 from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.build_model import build_run_combiner
 from nmt_feat.runs.resolve import resolve_settings
@@ -39,10 +38,9 @@ def name_inserted_tokens(cfg: TrainConfig, prepared: Prepared) -> list[str]:
     sizes = prepared.encoder.id_counts
     if not locate_method(cfg.method).in_source:
         return []
-    method, values = build_method(cfg.method, cfg.model.dim, sizes), prepared.encoder.name_values()
-    if not isinstance(method, Interleave):
-        return [f"<tag {number}>" for number in range(method.count_tokens(sizes))]
-    return [f"<{name} {value}>" for name in method.order for value in ("<unk>", *values[name])]
+    method = build_method(cfg.method, cfg.model.dim, sizes)
+    names = method.name_tokens(prepared.encoder.name_values())
+    return names or [f"<tag {number}>" for number in range(method.count_tokens(sizes))]
 
 
 def tabulate_sentence(

@@ -59,6 +59,16 @@ class Method(nn.Module):
         """How many tokens are added to the source pieces; `sizes` as in `__init__`."""
         return 0
 
+    def name_tokens(self, values: Mapping[str, Sequence[str]]) -> list[str]:
+        """What each of the added tokens stands for, in their order; empty if that is not known.
+
+        A run that starts from another one takes the embeddings of tokens of the same names.
+
+        Args:
+            values: by feature, the values of the ids 3, 4, 5 and so on.
+        """
+        return []
+
     def insert_tokens(
         self,
         pieces: NDArray[np.int32],

@@ -59,6 +59,10 @@ class Interleave(Method):
         """One token for each value of a feature, and one for an unknown value."""
         return sum(size - END for size in sizes.values())
 
+    def name_tokens(self, values: Mapping[str, Sequence[str]]) -> list[str]:
+        """`<upos NOUN>` and so on, for unknown values `<upos <unk>>`."""
+        return [f"<{name} {value}>" for name in self.order for value in ("<unk>", *values[name])]
+
     def insert_tokens(
         self,
         pieces: NDArray[np.int32],

@@ -215,8 +215,9 @@ class Transfer(NamedTuple):
 
 def name_rows(model: Transformer, encoder: SourceEncoder, target: Subwords) -> dict[str, RowNames]:
     """For each parameter that is a table of pieces or values: what its rows stand for."""
+    inserted = model.method.name_tokens(encoder.name_values())
     names: dict[str, RowNames] = {
-        "source.words.weight": list(encoder.subwords.names),
+        "source.words.weight": [*encoder.subwords.names, *inserted],
         "target.words.weight": list(target.names),
     }
     special: RowNames = list(range(FIRST))
