@@ -27,12 +27,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return write_small(tmp_path_factory.mktemp("terms"))
 
 
-@pytest.fixture(scope="module")
-def factored(small: Small) -> Path:
-    """A run with the factor; tests that write copy it."""
-    return small.train(*FACTOR)
-
-
 def build_named(small: Small, *names: str, **args: object) -> list[Metric]:
     glossary = str(small.corpus / "glossary.tsv")
     configs = {n: MetricConfig(f"{WHERE}.{n}", {"glossary": glossary, **args}) for n in names}
@@ -77,12 +71,13 @@ def test_metrics_of_a_run(small: Small) -> None:
         small.train(*settings, "data.terminology.glossary=null")
 
 
-def test_finished_run_gets_scores_of_its_terms(
-    small: Small, factored: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("mode", ["append", "none"])
+def test_finished_run_gets_scores_of_its_terms(small: Small, tmp_path: Path, mode: str) -> None:
     """By its copy of the glossary: the file may be gone."""
     path = Path(shutil.copy(small.corpus / "glossary.tsv", tmp_path))
-    folder = small.train(*FACTOR, f"data.terminology.glossary={path}", "seed=2")
+    settings = FACTOR if mode == "append" else ("features=[]", "combiner=none", *FACTOR[2:])
+    terms = (f"data.terminology.mode={mode}", f"data.terminology.glossary={path}")
+    folder = small.train(*settings, *terms, "seed=2")
     path.unlink()
     done = call("evaluate", f"run={folder}", "metrics=[term_success]")
     assert done.code == 0, done.err

@@ -150,9 +150,8 @@ def save_for_translation(cfg: TrainConfig, prepared: Prepared, folder: Path) -> 
         described = json.dumps(describe_pretrained(cfg), indent=1)
         write_atomically(folder / PRETRAINED, described.encode())
     content: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(cfg)}
-    terminology = cfg.data.terminology
-    if terminology.is_applied:
-        with open_decompressed(str(terminology.glossary)) as file:
+    if cfg.data.terminology.glossary is not None:  # with mode=none, metrics may read it
+        with open_decompressed(cfg.data.terminology.glossary) as file:
             write_atomically(folder / GLOSSARY, file.read())
     if cfg.uses_annotator:
         content["annotator"] = _save_annotators(cfg.annotator, content["annotator"], folder)
