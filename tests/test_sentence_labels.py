@@ -208,30 +208,29 @@ def test_files_of_labels_translate_as_tested(small: Small, tagged: Path) -> None
     assert np.array_equal(split.features["formality"], tested.features["formality"])
 
 
+def read_labelled(path: Path, line: str, label: str) -> list[tuple[str, ...]]:
+    """The comments of a line with a file of labels beside it: as `translate` and a run read it."""
+    path.write_text(f"{line}\n", encoding="utf-8")
+    labels = path.with_suffix(".formality")
+    labels.write_text(f"{label}\n", encoding="utf-8")
+    text = Text(str(path), label_files={"formality": str(labels)})
+    (sentence,) = Reader(text).read_sentences()
+    data = DataConfig("x", "en", "en", folder=str(path.parent))
+    split = SplitConfig(path.name, path.name, labels={"formality": labels.name})
+    (again,), *_ = read_test_set(data, path.parent, "data.tests.x", split)
+    return [sentence.comments, again.comments]
+
+
 def test_labels_of_files_have_normal_form(tmp_path: Path) -> None:
     """As those of training: no-break spaces and composed letters make no other value."""
-    (tmp_path / "x.en").write_text("a b\n", encoding="utf-8")
-    (labels := tmp_path / "x.formality").write_text("very\u00a0  fo\u0308rmal\n", encoding="utf-8")
-    text = Text(str(tmp_path / "x.en"), label_files={"formality": str(labels)})
-    (sentence,) = Reader(text).read_sentences()
-    data = DataConfig("x", "en", "en", folder=str(tmp_path))
-    split = SplitConfig("x.en", "x.en", labels={"formality": "x.formality"})
-    (again,), *_ = read_test_set(data, tmp_path, "data.tests.x", split)
-    for comments in (sentence.comments, again.comments):
+    for comments in read_labelled(tmp_path / "x.en", "a b", "very\u00a0  fo\u0308rmal"):
         assert find_label(comments, "formality") == "very f\u00f6rmal"
 
 
 def test_a_blank_line_of_a_file_is_no_label(tmp_path: Path) -> None:
     """In training, too, a file takes the place of comments."""
     line = '{"text": "a", "comments": ["# formality = formal", "# n = 1"]}'
-    (tmp_path / "x.jsonl").write_text(f"{line}\n", encoding="utf-8")
-    (labels := tmp_path / "x.formality").write_text("\n", encoding="utf-8")
-    text = Text(str(tmp_path / "x.jsonl"), label_files={"formality": str(labels)})
-    (sentence,) = Reader(text).read_sentences()
-    data = DataConfig("x", "en", "en", folder=str(tmp_path))
-    split = SplitConfig("x.jsonl", "x.jsonl", labels={"formality": "x.formality"})
-    (again,), *_ = read_test_set(data, tmp_path, "data.tests.x", split)
-    for comments in (sentence.comments, again.comments):
+    for comments in read_labelled(tmp_path / "x.jsonl", line, ""):
         assert find_label(comments, "formality") is None
         assert find_label(comments, "n") == "1"
 
