@@ -130,7 +130,8 @@ def comparisons_of(text: str) -> tuple[list[str], list[float]]:
 @pytest.mark.parametrize(
     "name",
     [
-        *("embedded", "four_methods_multi30k", "low_resource", "meta_embedding", "multi30k_tok"),
+        *("confirmation", "embedded", "four_methods_multi30k", "low_resource"),
+        *("meta_embedding", "multi30k_tok"),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("beyond", "information")),
     ],
 )
