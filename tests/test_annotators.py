@@ -10,7 +10,7 @@ from unicodedata import normalize
 import pytest
 
 from nmt_feat.annotators import HanTa, UDPipe
-from nmt_feat.annotators.base import annotate_texts, make_annotator
+from nmt_feat.annotators.texts import annotate_texts, make_annotator
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.instantiate import build_object
 from nmt_feat.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nmt_feat.annotators.base import lemmatize_texts, make_annotators
+from nmt_feat.annotators.texts import lemmatize_texts, make_annotators
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.forms import Statistics
