@@ -16,7 +16,7 @@ from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method,
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, compare_with_zero
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 
 MINUS = " - "
 Plan = Sequence[tuple[str, str]]
@@ -57,7 +57,7 @@ def compare_as_planned(
 
     A missing difference counts in the correction, too, so no p-value gains by missing runs.
     """
-    optional("scipy", "a p-value", "analysis")
+    import_optional("scipy", "a p-value", "analysis")
     # Several comparisons may call their methods alike, one `gate` for each size of a corpus.
     rows = {
         method.row: (evidence, method) for evidence in comparisons for method in evidence.methods

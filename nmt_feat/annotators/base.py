@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.files import hash_content
 
@@ -36,7 +36,7 @@ class Annotator(ABC):
 
     def package(self, module: str) -> Any:
         """Import a package that belongs to the extra with the annotator's name."""
-        return optional(module, f"annotator={self.name}", self.name)
+        return import_optional(module, f"annotator={self.name}", self.name)
 
     def __getstate__(self) -> dict[str, Any]:
         """The state for other processes, without the loaded model: each process loads its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from sacrebleu.metrics.bleu import BLEU
 
 from nmt_feat.errors import UserError, suggest
+from nmt_feat.extras import import_optional
 
 if TYPE_CHECKING:
     from nmt_feat.config.data_schema import DataConfig
@@ -114,13 +114,6 @@ def check_scoring(data: DataConfig) -> None:
 def check_packages(tokenizer: str, source: str) -> None:
     """Refuse a tokeniser whose packages are missing; `source` is the setting that asks for it."""
     modules, extra = PACKAGES.get(tokenizer, ((), ""))
+    needed_by = f"{source}: BLEU by sacreBLEU's tokeniser {tokenizer}"
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            missing = isinstance(error, ModuleNotFoundError)
-            reason = "" if missing else f" (importing it failed: {error})"
-            raise UserError(
-                f"{source}: BLEU by sacreBLEU's tokeniser {tokenizer} needs the package {module}"
-                f"{reason}: pip install 'nmt_feat[{extra}]', or set data.bleu_tokenizer=char"
-            ) from None
+        import_optional(module, needed_by, extra, alternative="set data.bleu_tokenizer=char")

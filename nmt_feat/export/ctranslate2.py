@@ -25,7 +25,7 @@ from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, check_search
 from nmt_feat.errors import UserError
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
@@ -56,7 +56,7 @@ Table = NDArray[np.float32]
 
 def ctranslate2() -> Any:
     """The package `ctranslate2`, which is an extra."""
-    return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
+    return import_optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
 def stack_columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
