@@ -200,8 +200,8 @@ class SentenceSearch:
         its score is at most logprob / (limit + 1)**penalty. The search stops only if the n-th
         finished hypothesis is strictly better than that, so stopping never changes the result.
 
-        With the stop `likely`, a completion counts as if it ended with its next piece. A longer one could
-        have a better score, since it is divided by a greater length, but this is rare.
+        With the stop `likely`, a completion counts as if it ended with its next piece. A longer one
+        could have a better score, since it is divided by a greater length, but this is rare.
         """
         if not self.live:
             return True
