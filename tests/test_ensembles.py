@@ -14,7 +14,7 @@ from nmt_feat.data.batches import collate
 from nmt_feat.decoding.ensemble import Ensemble, average_logits
 from nmt_feat.decoding.search import SearchOptions, score_batch, search
 from nmt_feat.embedders.ids import BOS, EOS, PAD
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.model.batch import Batch
 from nmt_feat.runs import additions
 from nmt_feat.runs.ensembles import list_members, open_runs
@@ -179,7 +179,7 @@ def test_an_ensemble_is_a_row(
     assert (folder / "test.hyp").read_text() == translated.out
     for run in (folder, f"{runs}/none-[es][n12]*"):  # a pattern that matches all three
         assert call("translate", f"run={run}", text, "threads=1").out == translated.out
-    scores = score(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
+    scores = score_translations(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
     assert ensemble["tests"]["test"]["chrf"] == scores.chrf
 
     more = ("decoding.beam=2", "metrics=[bleu,chrf,ter,chrf++]")

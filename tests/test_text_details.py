@@ -16,7 +16,7 @@ from nmt_feat.annotators import files as annotation_files
 from nmt_feat.annotators.files import write_annotation
 from nmt_feat.config.data_schema import DataConfig, SubwordConfig
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation import metrics
+from nmt_feat.evaluation import scores
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, has_cycle, parse_conllu
 from nmt_feat.text.conllu_blocks import parse_block
@@ -45,7 +45,7 @@ def test_line_separators_are_spaces(separator: str) -> None:
     text = subwords.decode(ids)
     assert text == "ab cd"
     assert len(f"{text}\n".splitlines()) == 1
-    assert one_line(f"ab{separator}cd") == metrics.one_line(f"ab{separator}cd\n") == "ab cd"
+    assert one_line(f"ab{separator}cd") == scores.scored_line(f"ab{separator}cd\n") == "ab cd"
 
 
 # ---- forms

@@ -20,7 +20,7 @@ from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.data.batches import collate, plan_batches
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.runs import build_trainer

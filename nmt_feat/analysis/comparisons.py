@@ -28,7 +28,7 @@ from nmt_feat.analysis.statistics import (
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.counts import Counts, read_counts
 from nmt_feat.evaluation.forms import COMMON_METRICS, Score, score_by_form
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.runs.records import RunRecord, file_of_run
 
 Key = TypeVar("Key")

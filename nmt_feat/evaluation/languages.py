@@ -62,6 +62,10 @@ class Scoring:
     glossary: str | None = None
 
 
+BY_WORDS = Scoring()
+"""How text with spaces between words is scored, unless its settings say otherwise."""
+
+
 def language_tokenizer(language: str) -> str:
     """sacreBLEU's tokeniser for a language code: `zh`, `zh-CN`, `zh_TW`, `zho_Hans`, `jpn` ...
 
