@@ -34,7 +34,7 @@ def export_run(run: TrainedModel, folder: Path) -> exporting.Exported:
     if exporting.fold_tables(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
     assert isinstance(run.model, Transformer)
-    exporting.export(run.model, None, folder / "export", None)
+    exporting.export_model(run.model, None, folder / "export", None)
     return exporting.Exported(folder / "export", run.threads)
 
 

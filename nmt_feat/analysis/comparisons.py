@@ -27,7 +27,7 @@ from nmt_feat.analysis.statistics import (
 )
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.evaluation.counts import Counts, read_counts
-from nmt_feat.evaluation.forms import COMMON_METRICS, Score, score_by_form
+from nmt_feat.evaluation.forms import COMMON_METRICS, ScoreFunction, score_by_form
 from nmt_feat.evaluation.scores import Scores
 from nmt_feat.runs.records import RunRecord, file_of_run
 
@@ -171,7 +171,7 @@ class Evidence:
         }
 
     @property
-    def scorings(self) -> dict[str, Score]:
+    def scorings(self) -> dict[str, ScoreFunction]:
         """By metric, the function from summed statistics to the score."""
         return COMMON_METRICS | {
             name: score_by_form(kind.form) for name, kind in self.further.items()

@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF, CHRFScore
 from sacrebleu.significance import PairedTest, Result
 
 from nmt_feat.evaluation.counts import Counts
-from nmt_feat.evaluation.forms import Numbers, Score, score_mean
+from nmt_feat.evaluation.forms import Numbers, ScoreFunction, score_mean
 from nmt_feat.extras import import_optional
 
 RESAMPLES = 2000
@@ -44,7 +44,7 @@ class Sample:
     resampled: Numbers
 
     @classmethod
-    def from_counts(cls, runs: Sequence[Counts], score: Score, weights: Numbers) -> Sample:
+    def from_counts(cls, runs: Sequence[Counts], score: ScoreFunction, weights: Numbers) -> Sample:
         """The sample of runs with these counts of sentences, all of one test set."""
         counts = np.stack(runs, axis=1).astype(float)  # (sentences, n, columns)
         sums = weights @ counts.reshape(len(counts), -1)
