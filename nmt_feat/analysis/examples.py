@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.analysis.comparisons import TestKey
+from nmt_feat.analysis.method_runs import TestKey
 from nmt_feat.analysis.result_tables import describe_scoring
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
