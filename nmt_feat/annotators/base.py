@@ -39,8 +39,8 @@ class Annotator(ABC):
         return import_optional(module, f"annotator={self.name}", self.name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state for other processes, without the loaded model: each process loads its own."""
-        return {k: v for k, v in self.__dict__.items() if k != "_tagger"}
+        """The state for other processes, without `_tagger`: each process loads its own model."""
+        return {name: value for name, value in self.__dict__.items() if name != "_tagger"}
 
 
 def read_tags(file: str, language: str | None = None) -> dict[str, str]:
