@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sacrebleu.metrics.bleu import BLEU
 
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.extras import import_optional
-
-if TYPE_CHECKING:
-    from nmt_feat.config.data_schema import DataConfig
 
 DEFAULT, CHARACTERS = "13a", "char"
 TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)

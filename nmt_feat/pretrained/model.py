@@ -198,7 +198,7 @@ class PretrainedModel(TranslationModel):
         for name, parameter in self.named_parameters():
             if name in names:
                 parameter.requires_grad_(False)
-        self.kept_elsewhere = frozenset(names)
+        self.external_weights = frozenset(names)
 
     def load_weights(self, folder: Path) -> None:
         """Load all weights from a folder."""

@@ -45,8 +45,8 @@ _TENSOR_FILE = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, a shared table once, without those stored elsewhere."""
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    elsewhere: frozenset[str] = getattr(model, "kept_elsewhere", frozenset())
-    return {name: tensor.detach() for name, tensor in named.items() if name not in elsewhere}
+    external: frozenset[str] = getattr(model, "external_weights", frozenset())
+    return {name: tensor.detach() for name, tensor in named.items() if name not in external}
 
 
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
