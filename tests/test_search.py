@@ -13,13 +13,8 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import (
-    BOS,  # type: ignore[attr-defined]
-    EOS,  # type: ignore[attr-defined]
-    SearchOptions,
-    score_batch,
-    search,
-)
+from nmt_feat.decoding.search import SearchOptions, score_batch, search
+from nmt_feat.embedders.ids import BOS, EOS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding

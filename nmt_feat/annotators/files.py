@@ -61,6 +61,7 @@ def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: 
     processes = min(processes or count_cores(), max(1, (len(files) - done) // 2))
     name = f"annotator={annotator.name}"
     with Pool(processes, name, "annotator.processes", _start_worker, (annotator,)) as pool:
+        # One process is this one, where two annotations at a time would share `_worker`.
         work = partial(_annotate_chunk, annotator if processes == 1 else None)
         _show_progress(pool.map(work, _list_chunks(texts, files)), done, len(texts), annotator.name)
     write_bodies(path, key, files, _skip_first_line)

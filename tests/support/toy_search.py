@@ -9,13 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt_feat.decoding.search import (
-    BOS,  # type: ignore[attr-defined]
-    EOS,  # type: ignore[attr-defined]
-    Hypothesis,
-    SearchOptions,
-    search,
-)
+from nmt_feat.decoding.search import Hypothesis, SearchOptions, search
+from nmt_feat.embedders.ids import BOS, EOS
 from nmt_feat.model.translation_model import ANY_LENGTH
 
 
