@@ -29,7 +29,7 @@ from nmt_feat.data.alignment import find_first_pieces, find_word_of_piece
 from nmt_feat.data.batches import collate
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.long_lines import MostPieces, Translation
 from nmt_feat.runs.records import RunRecord
@@ -224,7 +224,7 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     reading (share of right readings), parameters, updates, seconds; and one for each further
     metric, by its name. An ensemble has no seed.
     """
-    pandas = optional("pandas", "read_runs", "analysis")
+    pandas = import_optional("pandas", "read_runs", "analysis")
     rows = [
         row
         for path, record in find_runs([Path(folder)]).items()

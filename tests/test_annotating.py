@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nmt_feat.annotators import Annotator, HanTa
-from nmt_feat.annotators.base import annotate_cached, write_annotation
+from nmt_feat.annotators.files import annotate_cached, write_annotation
 from nmt_feat.base.pool import Pool
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word, read_conllu

@@ -10,11 +10,11 @@ from unicodedata import normalize
 import pytest
 
 from nmt_feat.annotators import HanTa, UDPipe
-from nmt_feat.annotators.base import annotate_texts, make_annotator
+from nmt_feat.annotators.texts import annotate_texts, make_annotator
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.instantiate import build_object
 from nmt_feat.errors import UserError
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.text.conllu import Sentence
 
 # ---- HanTa
@@ -197,7 +197,7 @@ def test_package_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "half_there.py").write_text("import nothing_like_it\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError) as error:
-        optional("half_there", "a test", "half")
+        import_optional("half_there", "a test", "half")
     assert str(error.value) == (
         "a test needs the package half_there (importing it failed: No module named "
         "'nothing_like_it'): pip install 'nmt_feat[half]'"

@@ -13,7 +13,7 @@ from nmt_feat.annotators import HanTa
 from nmt_feat.cli.hydra_program import INTERRUPTED
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.instantiate import module_sum
-from nmt_feat.decoding.search import SentenceSearch
+from nmt_feat.decoding.search import SearchOptions, SentenceSearch
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
@@ -212,9 +212,9 @@ def test_length_penalty_beam_and_stop_take_the_place_of_the_runs(
     stops: set[str] = set()
     is_decided = SentenceSearch.is_decided
 
-    def record_stop(self: SentenceSearch, nbest: int, penalty: float, stop: Any) -> bool:
-        stops.add(stop)
-        return is_decided(self, nbest, penalty, stop)
+    def record_stop(self: SentenceSearch, options: SearchOptions) -> bool:
+        stops.add(options.stop)
+        return is_decided(self, options)
 
     monkeypatch.setattr(SentenceSearch, "is_decided", record_stop)
     logprobs()

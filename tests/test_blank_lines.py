@@ -10,7 +10,7 @@ import pytest
 
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.data.corpora import read_first_test_set
-from nmt_feat.evaluation.metrics import reading_accuracy
+from nmt_feat.evaluation.readings import measure_readings
 from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support import encoders
 from tests.support.applied import good
@@ -136,7 +136,7 @@ def test_a_test_set_is_read_again_as_in_training(tmp_path: Path) -> None:
 
 
 def test_blank_lines_are_no_readings_of_one_another() -> None:
-    assert reading_accuracy(["", "", "a"], ["b", "c", "d"], ["b", "c", "d"]).readings == 0
+    assert measure_readings(["", "", "a"], ["b", "c", "d"], ["b", "c", "d"]).readings == 0
 
 
 @pytest.fixture(scope="module")

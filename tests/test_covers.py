@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.annotators.texts import annotates_morphemes
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder, find_word_of_piece
@@ -195,11 +195,11 @@ def test_the_annotator_decides_where_nothing_is_set(small: Small) -> None:
     units = choose_kind("f", FeatureConfig(column="char", of="word"))
     for chosen, cover in ((HALVES, "join"), (WHOLES, "first")):
         cfg = small.config(*FILES, chosen, "combiner=add", "features=[upos]")
-        assert feature.choose_cover(of_morphemes(cfg.annotator)) == cover
-        assert units.choose_cover(of_morphemes(cfg.annotator)) == "first"
+        assert feature.choose_cover(annotates_morphemes(cfg.annotator)) == cover
+        assert units.choose_cover(annotates_morphemes(cfg.annotator)) == "first"
         for value in ("first", "join"):
             kind = choose_kind("f", FeatureConfig(column="upos", cover=value))
-            assert kind.choose_cover(of_morphemes(cfg.annotator)) == value
+            assert kind.choose_cover(annotates_morphemes(cfg.annotator)) == value
 
 
 def test_only_what_takes_effect_is_in_the_fingerprint(small: Small) -> None:

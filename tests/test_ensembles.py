@@ -12,9 +12,9 @@ import torch
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.data.batches import collate
 from nmt_feat.decoding.ensemble import Ensemble, average_logits
-from nmt_feat.decoding.search import score_batch, search
+from nmt_feat.decoding.search import SearchOptions, score_batch, search
 from nmt_feat.embedders.ids import BOS, EOS, PAD
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.model.batch import Batch
 from nmt_feat.runs import additions
 from nmt_feat.runs.ensembles import list_members, open_runs
@@ -78,7 +78,8 @@ def test_probabilities_add_up_to_one() -> None:
 def test_search_and_scoring_agree(models: list[TrainedModel], corpus: Path) -> None:
     batch, ensemble = encode(models[0], corpus), Ensemble([model.model for model in models])
     source = batch.source, batch.features, batch.source_mask
-    best = [nbest[0] for nbest in search(ensemble, *source, beam=3, max_ratio=1.0, max_extra=2)]
+    options = SearchOptions(beam=3, max_ratio=1.0, max_extra=2)
+    best = [nbest[0] for nbest in search(ensemble, *source, options)]
     width = max(len(h.ids) for h in best) + 1
     target_in = torch.full((len(best), width), PAD)
     target_out = torch.full_like(target_in, PAD)
@@ -89,8 +90,8 @@ def test_search_and_scoring_agree(models: list[TrainedModel], corpus: Path) -> N
     batch = replace(batch, target_in=target_in, target_out=target_out)
     scores = score_batch(ensemble, batch)
     assert [h.logprob for h in best] == pytest.approx([s for s, _ in scores], rel=1e-4)
-    alone = search(models[0].model, *source, beam=3, max_ratio=1.0, max_extra=2)
-    twice = search(Ensemble([models[0].model] * 2), *source, beam=3, max_ratio=1.0, max_extra=2)
+    alone = search(models[0].model, *source, options)
+    twice = search(Ensemble([models[0].model] * 2), *source, options)
     assert [n[0].ids for n in twice] == [n[0].ids for n in alone]
 
 
@@ -178,7 +179,7 @@ def test_an_ensemble_is_a_row(
     assert (folder / "test.hyp").read_text() == translated.out
     for run in (folder, f"{runs}/none-[es][n12]*"):  # a pattern that matches all three
         assert call("translate", f"run={run}", text, "threads=1").out == translated.out
-    scores = score(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
+    scores = score_translations(translated.out.splitlines(), read_lines(small.corpus / "test.de"))
     assert ensemble["tests"]["test"]["chrf"] == scores.chrf
 
     more = ("decoding.beam=2", "metrics=[bleu,chrf,ter,chrf++]")

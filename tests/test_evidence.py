@@ -21,8 +21,8 @@ from nmt_feat.analysis.render import ReportTable, render_latex, render_markdown
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import paired_tests
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.counts import sentence_counts, write_counts
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.counts import count_sentences, write_counts
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.runs.records import CurvePoint, RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
@@ -87,8 +87,8 @@ def test_the_report_has_it_all(runs: list[tuple[RunRecord, Path]], tmp_path: Pat
 def counted(folder: Path, method: str, seed: int, hypotheses: list[str]) -> tuple[RunRecord, Path]:
     """A run with these translations."""
     record, run_folder = run(folder, method, seed, 0)
-    record.tests = {"test": score(hypotheses, REFERENCES)}
-    counts = sentence_counts(hypotheses, REFERENCES)
+    record.tests = {"test": score_translations(hypotheses, REFERENCES)}
+    counts = count_sentences(hypotheses, REFERENCES)
     write_counts(run_folder / record.counts["test"], counts, REFERENCES)
     return record, run_folder
 
@@ -99,7 +99,7 @@ def test_pairs_of_hardly_trained_models_have_no_p(tmp_path: Path) -> None:
     nothing = ["oh " * 5] * 120
     one_word = [f"{LINES[0][0]} {'oh ' * 8}", *["oh " * 8] * 119]
     runs = [counted(tmp_path, "none", 1, nothing), counted(tmp_path, "add", 1, one_word)]
-    counts = [sentence_counts(lines, REFERENCES)["BLEU"] for lines in (nothing, one_word)]
+    counts = [count_sentences(lines, REFERENCES)["BLEU"] for lines in (nothing, one_word)]
     [p] = paired_tests(counts[0], [counts[1]], "bleu")
     assert p["bootstrap"] < 0.001
     assert p["randomization"] > 0.9

@@ -25,7 +25,7 @@ from nmt_feat.export.ctranslate2 import (
     QUANTIZATIONS,
     Exported,
     Tuples,
-    export,
+    export_model,
     fold_tables,
     list_tuples,
     stack_columns,
@@ -116,11 +116,11 @@ def check_probabilities(
 ) -> None:
     """The export gives each target the log-probability that forced scoring gives it."""
     names = names_of(model)
-    export(model, tuples, folder, None)
+    export_model(model, tuples, folder, None)
     exported = Exported(folder, 1)
     rows, bounds = stack_columns(split, names), split.source.offsets
     sources = [
-        exported.tokens(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
+        exported.name_tuples(rows[bounds[i] : bounds[i + 1]], False)[0] for i in range(len(split))
     ]
     targets = [[str(piece) for piece in split.target.row(i)[:-1]] for i in range(len(split))]
     actual = exported.translator.score_batch(sources, targets)
@@ -172,7 +172,7 @@ def test_a_line_of_numbers(tmp_path: Path) -> None:
 def test_greedy_translations(model: Transformer, tmp_path: Path) -> None:
     names = names_of(model)
     split = random_split(2, 40, names)
-    export(model, tuples_for(model, split), tmp_path / "out", None)
+    export_model(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=1, max_extra=30)
     translations, missed, replaced = Exported(tmp_path / "out", 1).translate(
         split, names, cfg, False
@@ -193,7 +193,7 @@ def test_scores_of_beams(model: Transformer, tmp_path: Path) -> None:
     """What CTranslate2's beam finds has the log-probability that forced scoring gives it."""
     names = names_of(model)
     split = random_split(2, 40, names)
-    export(model, tuples_for(model, split), tmp_path / "out", None)
+    export_model(model, tuples_for(model, split), tmp_path / "out", None)
     cfg = DecodingConfig(beam=4, nbest=2, max_extra=30, length_penalty=0.7)
     translations = Exported(tmp_path / "out", 1).translate(split, names, cfg, False).hypotheses
     ended = [i for i, hypotheses in enumerate(translations) if len(hypotheses[0].ids) < 30]
@@ -221,7 +221,7 @@ def test_likely_results_end_the_search(model: Transformer, tmp_path: Path) -> No
     """As soon as there are as many hypotheses as the beam is wide."""
     names = names_of(model)
     split = random_split(2, 40, names)
-    export(model, tuples_for(model, split), tmp_path / "out", None)
+    export_model(model, tuples_for(model, split), tmp_path / "out", None)
     exported = Exported(tmp_path / "out", 1)
     proven = DecodingConfig(beam=4, max_extra=30, length_penalty=3.0)
     likely = dataclasses.replace(proven, stop="likely")
@@ -242,9 +242,9 @@ def test_half_an_export_is_none(
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", full)
         with pytest.raises(OSError, match="No space left"):
-            export(model, tuples_for(model, split), tmp_path / "out", None)
+            export_model(model, tuples_for(model, split), tmp_path / "out", None)
     assert not (tmp_path / "out").exists()
-    export(model, tuples_for(model, split), tmp_path / "out", None)
+    export_model(model, tuples_for(model, split), tmp_path / "out", None)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -268,7 +268,7 @@ def test_quantized(tmp_path: Path) -> None:
     ).eval()
     split = random_split(3, 10, [])
     for name in ("int8", None):
-        export(model, list_tuples(split, []), tmp_path / str(name), name)
+        export_model(model, list_tuples(split, []), tmp_path / str(name), name)
     sizes = [(tmp_path / name / "model.bin").stat().st_size for name in ("int8", "None")]
     assert sizes[0] < 0.7 * sizes[1]
 
@@ -297,7 +297,7 @@ def test_tuples_that_were_not_exported(tmp_path: Path) -> None:
     tuples = list_tuples(train, ["upos"])
     assert sorted(map(tuple, tuples.tolist())) == [(EOS, 2), (5, 4), (5, 5), (6, 4)]
     assert tuples.tolist()[-1] == [5, 4]  # seen once, the others more often
-    export(model, tuples, tmp_path / "out", None)
+    export_model(model, tuples, tmp_path / "out", None)
     exported, cfg = Exported(tmp_path / "out", 1), DecodingConfig(beam=2)
     translations, missed, replaced = exported.translate(split, ["upos"], cfg, nearest=False)
     assert (missed, replaced) == ([3], [])
@@ -323,7 +323,7 @@ def test_neighbours_have_no_say_in_the_limit(model: Transformer, tmp_path: Path)
     words[:EOS] = words[EOS]
     names = names_of(model)
     split = random_split(7, 12, names)
-    export(model, tuples_for(model, split), tmp_path / "out", None)
+    export_model(model, tuples_for(model, split), tmp_path / "out", None)
     exported = Exported(tmp_path / "out", 1)
     cfg = DecodingConfig(beam=2, max_ratio=2.0, max_extra=60)  # on both sides of a step
     together = exported.translate(split, names, cfg, nearest=False)

@@ -12,7 +12,7 @@ from nmt_feat.analysis import figure_data as series
 from nmt_feat.analysis import figures
 from nmt_feat.analysis.report import FILES, Report
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.runs.records import RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
@@ -69,7 +69,8 @@ def test_bleu_by_length_is_that_of_the_sentences(tmp_path: Path) -> None:
             expected = []
             for record in records:
                 lines = hypotheses(record, wrong)
-                scores = score([lines[i] for i in chosen], [REFERENCES[i] for i in chosen])
+                references = [REFERENCES[i] for i in chosen]
+                scores = score_translations([lines[i] for i in chosen], references)
                 expected.append(scores.bleu)
             assert result[method][name] == pytest.approx(expected)
     assert counted == len(LINES)

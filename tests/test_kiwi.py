@@ -10,8 +10,8 @@ from unicodedata import normalize
 
 import pytest
 
-from nmt_feat.annotators.base import annotate_texts, make_annotator, of_morphemes
 from nmt_feat.annotators.kiwi import Kiwi
+from nmt_feat.annotators.texts import annotate_texts, annotates_morphemes, make_annotator
 from nmt_feat.config.data_schema import AnnotatorConfig, SubwordConfig
 from nmt_feat.data.alignment import VALUES, SourceEncoder
 from nmt_feat.errors import UserError
@@ -142,7 +142,7 @@ def test_particles_are_joined_to_their_nouns(kiwi: Kiwi) -> None:
     sentences = Sentences.of(annotate_texts(kiwi, ["톰은 학교에 갔다."]))
     subwords = Subwords.train(SubwordConfig(vocab_size=16), ["톰은 학교에 갔다."])
     four_pieces = pieces([(0, 2), (2, 4), (4, 6), (6, 10)])  # 톰은 | 학 | 교에 | 갔다.
-    assert of_morphemes(AnnotatorConfig("nmt_feat.annotators.Kiwi"))
+    assert annotates_morphemes(AnnotatorConfig("nmt_feat.annotators.Kiwi"))
     for cover, lost, values in (
         ("first", 4, ["PROPN", "NOUN", "NOUN", "VERB+PART"]),
         ("join", 0, ["PROPN+ADP", "NOUN", "NOUN+ADP", "VERB+PART+PART+PUNCT"]),

@@ -19,18 +19,19 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
-from nmt_feat.evaluation.counts import counts_file, read_counts, sentence_counts
+from nmt_feat.evaluation.counts import count_sentences, counts_file, read_counts
 from nmt_feat.evaluation.forms import COMMON_METRICS
 from nmt_feat.evaluation.languages import (
     TOKENIZERS,
+    Scoring,
     check_packages,
     choose_scoring,
     is_unspaced,
     language_tokenizer,
 )
 from nmt_feat.evaluation.metric import score_texts
-from nmt_feat.evaluation.metrics import score, word_perplexity
 from nmt_feat.evaluation.sacrebleu_metrics import TER
+from nmt_feat.evaluation.scores import measure_perplexity, score_translations
 from nmt_feat.runs import build_trainer
 from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.records import RunRecord
@@ -104,7 +105,7 @@ def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> 
     done = python(*command, *more, cwd=tmp_path)
     bleu, chrf, ter = json.loads(done.stdout)
     scoring = choose_scoring(DataConfig(target_lang=language))
-    scores = score(hypotheses, references, scoring.tokenized, scoring.tokenizer)
+    scores = score_translations(hypotheses, references, scoring)
     assert (round(scores.bleu, 15), scores.bleu_signature) == (bleu["score"], bleu["signature"])
     assert (round(scores.chrf, 15), scores.chrf_signature) == (chrf["score"], chrf["signature"])
     edits = TER(scoring)
@@ -112,21 +113,21 @@ def test_scores_are_those_of_the_command_line(tmp_path: Path, language: str) -> 
     assert (round(rate, 15), edits.signature) == (ter["score"], ter["signature"])
     assert f"tok:{scoring.tokenizer}" in scores.bleu_signature
     assert 5 < scores.bleu < 95
-    assert score(references, references, False, scoring.tokenizer).bleu == pytest.approx(100)
+    assert score_translations(references, references, scoring).bleu == pytest.approx(100)
 
 
 def test_the_old_tokeniser_finds_no_match() -> None:
     """Why it matters: by 13a an equal line without spaces is one token, and has no 4-grams."""
     references = TEXTS["th"][:1]
-    assert score(references, references).bleu == 0
-    assert score(references, references, tokenizer="char").bleu == pytest.approx(100)
+    assert score_translations(references, references).bleu == 0
+    assert score_translations(references, references, Scoring("char")).bleu == pytest.approx(100)
 
 
 @pytest.mark.parametrize("language", TEXTS)
 def test_resampled_scores_are_those_of_resampled_sentences(language: str) -> None:
     references, tokenizer = 5 * TEXTS[language], language_tokenizer(language)
     hypotheses = [*damage(TEXTS[language]), *4 * TEXTS[language]]
-    counts = sentence_counts(hypotheses, references, False, tokenizer)
+    counts = count_sentences(hypotheses, references, Scoring(tokenizer))
     metrics = {"BLEU": BLEU(tokenize=tokenizer, force=True), "chrF": CHRF()}
     for weights in sentence_weights(len(references), 5):
         rows = np.repeat(np.arange(len(references)), weights.astype(int))
@@ -165,8 +166,8 @@ def test_a_setting_overrides(
 
 def test_perplexity_of_characters() -> None:
     """Three characters and two, an end each; white space is no character."""
-    assert word_perplexity([-3.0, -4.0], ["我 们好", "你好 "], "character") == np.exp(7 / 7)
-    assert word_perplexity([-3.0, -4.0], ["我 们好", "你好 "]) == np.exp(7 / 5)
+    assert measure_perplexity([-3.0, -4.0], ["我 们好", "你好 "], "character") == np.exp(7 / 7)
+    assert measure_perplexity([-3.0, -4.0], ["我 们好", "你好 "]) == np.exp(7 / 5)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_what_cannot_be_used_is_an_error_before_data(
 def test_scoring_without_the_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipadic", None)
     with pytest.raises(UserError, match=r"^scoring: .* needs the package ipadic: pip install "):
-        score(["はい"], ["はい"], tokenizer="ja-mecab")
+        score_translations(["はい"], ["はい"], Scoring("ja-mecab"))
     check_packages("13a", "scoring")
 
 
@@ -277,8 +278,8 @@ def test_a_run_is_scored_alike_on_dev_and_test(
 
 def test_perplexity_is_named_after_its_unit() -> None:
     record = RunRecord("none", [], 1, "toy", "hash", {}, {}, parameters={"total": 1})
-    record.dev = score(["a"], ["a"])
-    record.tests["test"] = score(["a"], ["a"])
+    record.dev = score_translations(["a"], ["a"])
+    record.tests["test"] = score_translations(["a"], ["a"])
     record.tests["test"].perplexity, record.tests["test"].perplexity_unit = 2.5, "character"
     assert collect_figures(record)["test character perplexity"] == 2.5
     assert "test perplexity" not in collect_figures(record)

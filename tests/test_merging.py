@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import make_annotators
 from nmt_feat.annotators.combined import write_annotations
+from nmt_feat.annotators.texts import make_annotators
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.data_schema import AnnotatorConfig, AnnotatorPart, DataConfig
 from nmt_feat.config.rules import check_settings

@@ -22,7 +22,7 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import sentence_weights
 from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.counts import read_counts, sentence_counts, write_counts
+from nmt_feat.evaluation.counts import count_sentences, read_counts, write_counts
 from nmt_feat.evaluation.forms import score_by_form
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, add_scores, build_metrics, score_texts
@@ -120,7 +120,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Runs:
                 " ".join("oh" if random.random() < wrong else word for word in line.split())
                 for line in REFERENCES
             ]
-            counts = sentence_counts(hypotheses, REFERENCES)
+            counts = count_sentences(hypotheses, REFERENCES)
             # Here the source is the reference: a good translation copies much.
             counts |= add_scores(metrics, scored.tests["test"], REFERENCES, hypotheses, REFERENCES)
             write_counts(run_folder / scored.counts["test"], counts, REFERENCES)

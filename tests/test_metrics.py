@@ -13,7 +13,8 @@ from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics
-from nmt_feat.evaluation.metrics import Reading, reading_accuracy, score, word_perplexity
+from nmt_feat.evaluation.readings import measure_readings
+from nmt_feat.evaluation.scores import Reading, measure_perplexity, score_translations
 from nmt_feat.evaluation.test_sets import write_hypotheses
 from tests.support.lives import python
 
@@ -44,7 +45,7 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
 
     bleu, chrf, ter = call("-m", "bleu", "chrf", "ter")
     chrf_plus = call("-m", "chrf", "--chrf-word-order", "2")
-    ours = score(hypotheses, references, tokenized)
+    ours = score_translations(hypotheses, references, Scoring(tokenized=tokenized))
     assert round(ours.bleu, 15) == bleu["score"]
     assert round(ours.chrf, 15) == chrf["score"]
     scoring = Scoring("none" if tokenized else "13a", tokenized)
@@ -67,7 +68,7 @@ def test_equal_to_the_command_line_to_the_last_digit(tmp_path: Path, tokenized: 
 @pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
 def test_other_counts_are_an_error(hypotheses: list[str], references: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        score(hypotheses, references)
+        score_translations(hypotheses, references)
     assert str(error.value) == (
         f"scoring: {len(hypotheses)} hypotheses for {len(references)} references; "
         "give one hypothesis for each of at least one reference"
@@ -76,8 +77,8 @@ def test_other_counts_are_an_error(hypotheses: list[str], references: list[str])
 
 def test_perplexity_counts_words_and_ends() -> None:
     """Two words and one, an end each; an empty reference has its end alone."""
-    assert word_perplexity([-3.0, -7.0, 0.0], ["ein  Hund", "ja ", ""]) == np.exp(10 / 6)
-    assert word_perplexity([-1e6], ["nie"]) == np.inf
+    assert measure_perplexity([-3.0, -7.0, 0.0], ["ein  Hund", "ja ", ""]) == np.exp(10 / 6)
+    assert measure_perplexity([-1e6], ["nie"]) == np.inf
 
 
 DUCK = "I saw her duck."
@@ -95,22 +96,22 @@ VALUES = [("N",), ("sg",), ("V",), ("V",), ("sg",), ("N",)]
 
 
 def test_reading_accuracy_of_perfect_and_of_wrong_output() -> None:
-    assert reading_accuracy(SOURCES, REFERENCES, REFERENCES) == Reading(5, 1.0, 0, None)
+    assert measure_readings(SOURCES, REFERENCES, REFERENCES) == Reading(5, 1.0, 0, None)
     swapped = [REFERENCES[i] for i in (2, 4, 0, 3, 1, 0)]
-    assert reading_accuracy(SOURCES, REFERENCES, swapped).accuracy == 0
+    assert measure_readings(SOURCES, REFERENCES, swapped).accuracy == 0
 
 
 def test_the_nearer_reference_counts_and_ties_are_wrong() -> None:
     near = ["Ich sah ihre Ende.", "", "sie sich ducken", "?", "Schafe", "Ich säge ihr Ente."]
-    assert reading_accuracy(SOURCES, REFERENCES, near).accuracy == 4 / 5
+    assert measure_readings(SOURCES, REFERENCES, near).accuracy == 4 / 5
 
 
 def test_settled_are_the_readings_that_features_tell_apart() -> None:
     """Of the ducks only the verb; the sheep have the same values."""
     hypotheses = [REFERENCES[i] for i in (2, 4, 2, 3, 4, 5)]
-    reading = reading_accuracy(SOURCES, REFERENCES, hypotheses, VALUES)
+    reading = measure_readings(SOURCES, REFERENCES, hypotheses, VALUES)
     assert reading == Reading(readings=5, accuracy=3 / 5, settled=1, settled_accuracy=1.0)
-    reading = reading_accuracy(SOURCES, REFERENCES, REFERENCES[::-1], VALUES)
+    reading = measure_readings(SOURCES, REFERENCES, REFERENCES[::-1], VALUES)
     assert (reading.settled, reading.settled_accuracy) == (1, 0.0)
 
 
@@ -119,15 +120,15 @@ def test_one_output_per_source_is_right_on_one_of_k() -> None:
     sources = ["s"] * 4 + ["t"] * 3
     references = ["aa b", "aa b", "cc d", "ee f", "x yy", "z yy", "x yy"]
     for output in ("aa b", "cc d e", "zzz", "x yy"):
-        reading = reading_accuracy(sources, references, [output] * 7)
+        reading = measure_readings(sources, references, [output] * 7)
         assert reading.readings == 5
         assert reading.accuracy is not None
         assert reading.accuracy <= 2 / 5
-    assert reading_accuracy(sources, references, ["aa b"] * 7).accuracy == 1 / 5
+    assert measure_readings(sources, references, ["aa b"] * 7).accuracy == 1 / 5
     half = ["aa b", "cc d", *["?"] * 5]
-    assert reading_accuracy(sources, references, half).accuracy == pytest.approx(0.5 / 5)
+    assert measure_readings(sources, references, half).accuracy == pytest.approx(0.5 / 5)
 
 
 def test_nothing_ambiguous() -> None:
-    reading = reading_accuracy(["a", "b", "a"], ["x", "y", "x"], ["x", "y", "z"], [("N",)] * 3)
+    reading = measure_readings(["a", "b", "a"], ["x", "y", "x"], ["x", "y", "z"], [("N",)] * 3)
     assert reading == Reading(0, None, 0, None)

@@ -26,8 +26,8 @@ from nmt_feat.analysis.watch import read_snapshot
 from nmt_feat.base.outputs import refuse_inputs
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts
-from nmt_feat.evaluation.metrics import Scores, score
 from nmt_feat.evaluation.packed_runs import files_of_run, read_packed_counts, read_packed_records
+from nmt_feat.evaluation.scores import Scores, score_translations
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.records import RunRecord, read_record, write_record
 
@@ -157,7 +157,7 @@ def test_committed_tables_are_made_again(name: str) -> None:
 def packed(tmp_path: Path) -> Path:
     """A file of one packed run, whose record has characters that end a line elsewhere."""
     record = RunRecord("gate", ["a\r\u2028\x85ü"], 1, "toy", "hash", {}, {})
-    record.dev = score(["a"], ["a"])
+    record.dev = score_translations(["a"], ["a"])
     (tmp_path / "runs" / "gate-s1").mkdir(parents=True)
     path = write_record(tmp_path / "runs" / "gate-s1", record)
     assert pack_runs(tmp_path / "runs", tmp_path / "packed") == 1

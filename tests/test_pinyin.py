@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import annotate_texts
+from nmt_feat.annotators.texts import annotate_texts
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.runs.trained_model import TrainedModel

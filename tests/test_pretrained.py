@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="needs the extra transformers")
 from nmt_feat.cli.next_steps import suggest_sweep
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.decoding.search import search
+from nmt_feat.decoding.search import SearchOptions, search
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 from nmt_feat.model.translation_model import ANY_LENGTH
@@ -134,10 +134,7 @@ def translate(start: Start, beam: int, model: Any = None) -> list[list[list[int]
     nbest = search(
         model or pretrained,
         *(batch.source, batch.features, batch.source_mask),
-        beam=beam,
-        nbest=beam,
-        max_ratio=0.0,
-        max_extra=LIMIT,
+        SearchOptions(beam=beam, nbest=beam, max_ratio=0.0, max_extra=LIMIT),
     )
     return [[[pretrained.ids.tolist()[i] for i in one.ids] for one in best] for best in nbest]
 
@@ -159,9 +156,8 @@ def test_pairs_that_it_cannot_read(start: Start) -> None:
     with pytest.raises(UserError, match=message):
         refuse_long_pairs(model, prepared)
     model.longest, model.longest_target = 60, 59
-    hypotheses = search(
-        model, batch.source, batch.features, batch.source_mask, beam=1, max_extra=60
-    )
+    options = SearchOptions(beam=1, max_extra=60)
+    hypotheses = search(model, batch.source, batch.features, batch.source_mask, options)
     assert max(len(best[0].ids) for best in hypotheses) == 59
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("transformers", reason="needs the extra transformers")
 
 from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.decoding.search import search
+from nmt_feat.decoding.search import SearchOptions, search
 from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 from nmt_feat.pretrained.model import PretrainedModel
@@ -191,7 +191,7 @@ def translate(start: Start, beam: int, **settings: Any) -> list[list[int]]:
     model, batch = start.model, start.batch
     inputs = batch.source, batch.features, batch.source_mask
     limits: dict[str, Any] = {"max_ratio": 0.0, "max_extra": LIMIT}
-    nbest = search(model, *inputs, beam=beam, nbest=beam, **limits, **settings)
+    nbest = search(model, *inputs, SearchOptions(beam, nbest=beam, **limits, **settings))
     return [[int(model.ids[id]) for id in one.ids] for best in nbest for one in best]
 
 

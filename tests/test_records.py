@@ -13,7 +13,7 @@ import pytest
 
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Reading, Scores
+from nmt_feat.evaluation.scores import Reading, Scores
 from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.provenance import (

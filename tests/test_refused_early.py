@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nmt_feat.annotators import base as annotators
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.texts import annotate_texts, fingerprint_of
 from nmt_feat.errors import UserError
 from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.text.conllu import Sentence, Word
@@ -230,7 +231,7 @@ def test_vectors_outside_of_what_concat_leaves(small: Small, here: Path, width: 
         resolve_settings(cfg, False, Console(quiet=True))
 
 
-class Odd(annotators.Annotator):
+class Odd(Annotator):
     """Gives what it is told."""
 
     name = "odd"
@@ -265,7 +266,7 @@ class Odd(annotators.Annotator):
 )  # fmt: skip
 def test_what_an_annotator_must_give(result: object, message: str) -> None:
     with pytest.raises(UserError) as error:
-        annotators.annotate_texts(Odd(result), ["a b"])
+        annotate_texts(Odd(result), ["a b"])
     assert str(error.value).endswith(message)
     with pytest.raises(UserError, match="annotator=odd: its fingerprint is 3; return text"):
-        annotators.fingerprint_of(Odd(result))
+        fingerprint_of(Odd(result))

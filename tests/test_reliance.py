@@ -13,7 +13,7 @@ import pytest
 
 from nmt_feat.cli.reliance import Reliance
 from nmt_feat.embedders.ids import FIRST, UNK
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.runs.trained_model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
@@ -48,7 +48,7 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     new_file.write_text("\n".join("\t".join(row) for row in changed), encoding="utf-8")
     done = call("translate", f"run={run}", f"input={new_file}")
     assert done.code == 0, done
-    expected = score(done.out.split("\n")[:-1], read_lines(source.with_suffix(".de")))
+    expected = score_translations(done.out.split("\n")[:-1], read_lines(source.with_suffix(".de")))
     unknown = text.make_unknown()
     assert text.score_translations(unknown)["chrF"] == pytest.approx(expected.chrf)
     encoded = TrainedModel(run, 1).encode_pairs(list(read_conllu(new_file)), [""] * 8, ["x"] * 8)

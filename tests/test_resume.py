@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.errors import UserError
-from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.checkpoints import Checkpoints, TrainingState
 from nmt_feat.training.loop import Trainer
 from tests.support.lives import Life, saved, send_after
 from tests.support.small import Small, outcome, record
@@ -244,7 +245,8 @@ def save(checkpoints: Checkpoints, step: int, value: float, best: int) -> torch.
     module = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(module.weight, value)
     torch.nn.init.constant_(module.bias, -value)
-    checkpoints.save(step, module, {"x": torch.tensor(step)}, {"step": step}, best)
+    state = TrainingState(step=step, best_step=best)
+    checkpoints.save(module, {"x": torch.tensor(step)}, state)
     return module
 
 
@@ -263,7 +265,7 @@ def test_what_is_kept(tmp_path: Path) -> None:
     }
     again = Checkpoints(tmp_path / "c", keep=2)
     assert again.step == 5
-    assert again.index["meta"] == {"step": 5}
+    assert again.index["meta"] == asdict(TrainingState(step=5, best_step=2))
     assert again.read_state()["x"] == 5
     tensors, steps = again.select_weights("best")
     assert steps == [2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import write_annotation
+from nmt_feat.annotators.files import write_annotation
 from nmt_feat.base.resources import find_resource
 from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.trained_model import TrainedModel

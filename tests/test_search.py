@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from nmt_feat.config.schema import DecodingConfig
-from nmt_feat.decoding.search import BOS, EOS, score_batch, search  # type: ignore[attr-defined]
+from nmt_feat.decoding.search import SearchOptions, score_batch, search
+from nmt_feat.embedders.ids import BOS, EOS
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.model.embedding import SourceEmbedding, TargetEmbedding
@@ -241,9 +242,10 @@ def test_transformer_alone_and_in_a_batch(
 def test_padding_changes_nothing(transformer: Transformer) -> None:
     source = torch.tensor([[7, 8, 9, EOS], [5, 6, EOS, 0]])
     wide = torch.nn.functional.pad(source, (0, 5))
+    options = SearchOptions(beam=3)
     for one, second in zip(
-        search(transformer, source, {}, source != 0, beam=3),
-        search(transformer, wide, {}, wide != 0, beam=3),
+        search(transformer, source, {}, source != 0, options),
+        search(transformer, wide, {}, wide != 0, options),
         strict=True,
     ):
         assert one[0].ids == second[0].ids

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.annotators.base import make_annotator, write_annotation
+from nmt_feat.annotators.files import write_annotation
 from nmt_feat.annotators.spacy import SpaCy
+from nmt_feat.annotators.texts import make_annotator
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import read_conllu

@@ -25,14 +25,15 @@ from nmt_feat.analysis.statistics import (
 )
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import (
+    count_sentences,
     counts_file,
     hash_references,
     read_counts,
-    sentence_counts,
     write_counts,
 )
 from nmt_feat.evaluation.forms import score_bleu, score_chrf
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.languages import Scoring
+from nmt_feat.evaluation.scores import score_translations
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [f"w{i}x" for i in range(30)]
@@ -51,8 +52,9 @@ def texts(number: int, wrong: float, seed: int) -> tuple[list[str], list[str]]:
 def test_sums_of_counts_give_the_scores(wrong: float, tokenized: bool) -> None:
     hypotheses, references = texts(30, wrong, 1)
     hypotheses[3], hypotheses[4] = "W1X Ä\nß", ""
-    counts = sentence_counts(hypotheses, references, tokenized)
-    scores = score(hypotheses, references, tokenized)
+    scoring = Scoring(tokenized=tokenized)
+    counts = count_sentences(hypotheses, references, scoring)
+    scores = score_translations(hypotheses, references, scoring)
     assert score_bleu(counts["BLEU"].sum(axis=0)) == pytest.approx(scores.bleu, rel=1e-12)
     assert score_chrf(counts["chrF"].sum(axis=0)) == pytest.approx(scores.chrf, rel=1e-12)
 
@@ -75,7 +77,7 @@ def test_scores_of_any_counts_are_those_of_sacrebleu() -> None:
 
 def test_the_file_has_counts_and_no_text(tmp_path: Path) -> None:
     hypotheses, references = texts(20, 0.3, 1)
-    counts = sentence_counts(hypotheses, references)
+    counts = count_sentences(hypotheses, references)
     path = tmp_path / counts_file("test")
     write_counts(path, counts, references)
     read, digest = read_counts(path)
@@ -105,13 +107,13 @@ def test_resamples_of_sentences() -> None:
     assert weights.mean(axis=0) == pytest.approx(1, abs=0.2)
     assert weights.var() == pytest.approx(1 - 1 / 50, abs=0.05)  # binomial
     assert (sentence_weights(50, 400) == weights).all()
-    counts = [sentence_counts(*texts(50, 0.3, seed))["BLEU"] for seed in (1, 2)]
+    counts = [count_sentences(*texts(50, 0.3, seed))["BLEU"] for seed in (1, 2)]
     sample = Sample.from_counts(counts, score_bleu, weights)
     drawn = [i for i, times in enumerate(weights[7]) for _ in range(int(times))]
     hypotheses, references = texts(50, 0.3, 2)
-    again = score([hypotheses[i] for i in drawn], [references[i] for i in drawn])
+    again = score_translations([hypotheses[i] for i in drawn], [references[i] for i in drawn])
     assert sample.resampled[7, 1] == pytest.approx(again.bleu)
-    assert sample.scores[1] == pytest.approx(score(hypotheses, references).bleu)
+    assert sample.scores[1] == pytest.approx(score_translations(hypotheses, references).bleu)
 
 
 def constant(scores: list[float], resamples: int = 10) -> Sample:
@@ -204,7 +206,7 @@ def test_holm(values: list[float], corrected: list[float]) -> None:
 def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
     systems = [(str(seed), texts(40, 0.2 + seed / 10, seed)[0]) for seed in (1, 2, 3)]
     _, references = texts(40, 0, 0)
-    counts = [sentence_counts(lines, references) for _, lines in systems]
+    counts = [count_sentences(lines, references) for _, lines in systems]
     for metric, kind in (("BLEU", BLEU), ("chrF", CHRF)):
         p_values = paired_tests(counts[0][metric], [c[metric] for c in counts[1:]], metric.lower())
         for name, test in (("bootstrap", "bs"), ("randomization", "ar")):
@@ -216,7 +218,7 @@ def test_tests_of_pairs_are_those_of_sacrebleu() -> None:
 
 def test_models_of_equal_scores_do_not_differ() -> None:
     lines, references = texts(40, 0.3, 1)
-    counts = sentence_counts(lines, references)["BLEU"]
+    counts = count_sentences(lines, references)["BLEU"]
     assert paired_tests(counts, [counts], "bleu") == [{"bootstrap": 1.0, "randomization": 1.0}]
 
 

@@ -23,7 +23,7 @@ from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import format_duration
 from nmt_feat.cli.next_steps import describe_folders
 from nmt_feat.cli.sweep import SweepTable
-from nmt_feat.evaluation.metrics import Reading, Scores
+from nmt_feat.evaluation.scores import Reading, Scores
 from nmt_feat.runs.records import RunRecord, write_record
 from tests.support.lives import python
 
@@ -299,7 +299,7 @@ APP = """
 from pathlib import Path
 import hydra
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.runs.records import (FINISHED, RunRecord, read_record, write_record)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt_feat.annotators import HanTa
-from nmt_feat.annotators import base as annotators
-from nmt_feat.annotators.base import write_annotation
+from nmt_feat.annotators import files as annotation_files
+from nmt_feat.annotators.files import write_annotation
 from nmt_feat.config.data_schema import DataConfig, SubwordConfig
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation import metrics
+from nmt_feat.evaluation import scores
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, has_cycle, parse_conllu
 from nmt_feat.text.conllu_blocks import parse_block
@@ -45,7 +45,7 @@ def test_line_separators_are_spaces(separator: str) -> None:
     text = subwords.decode(ids)
     assert text == "ab cd"
     assert len(f"{text}\n".splitlines()) == 1
-    assert one_line(f"ab{separator}cd") == metrics.one_line(f"ab{separator}cd\n") == "ab cd"
+    assert one_line(f"ab{separator}cd") == scores.scored_line(f"ab{separator}cd\n") == "ab cd"
 
 
 # ---- forms
@@ -222,7 +222,7 @@ def test_a_folder_is_annotated_to_its_end(tmp_path: Path) -> None:
 def test_progress_on_a_pipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(annotators, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(annotation_files, "_REPORT_SECONDS", 0.0)
     write_annotation(HanTa("de"), ["Ja."] * 250, tmp_path / "a.conllu", 1)
     assert capsys.readouterr().err == (
         "annotated with hanta: 100 of 250 lines\nannotated with hanta: 200 of 250 lines\n"

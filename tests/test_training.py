@@ -20,7 +20,7 @@ from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import OptimizerConfig
 from nmt_feat.data.batches import collate, plan_batches
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.runs import build_trainer
@@ -217,7 +217,7 @@ def scored(
     def score(*args: Any) -> Scores:
         return Scores(next(rest), 0, "", "", 1)
 
-    monkeypatch.setattr(build_trainer, "score", score)
+    monkeypatch.setattr(build_trainer, "score_translations", score)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,10 @@ def test_best_and_average(small: Small, monkeypatch: pytest.MonkeyPatch) -> None
     weights_by_step: dict[int, dict[str, Tensor]] = {}
     save = Checkpoints.save
 
-    def keep(self: Checkpoints, step: int, *args: Any) -> None:
-        save(self, step, *args)
-        weights_by_step[step] = load_file(self.folder / f"weights-{step}.safetensors")
+    def keep(self: Checkpoints, *args: Any) -> None:
+        save(self, *args)
+        weights = self.folder / f"weights-{self.step}.safetensors"
+        weights_by_step[self.step] = load_file(weights)
 
     monkeypatch.setattr(Checkpoints, "save", keep)
     for select, steps in (("best", [2]), ("average", [4, 5, 6])):

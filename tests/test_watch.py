@@ -19,7 +19,7 @@ from nmt_feat.analysis.watch import (
     watch_runs,
 )
 from nmt_feat.errors import UserError
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.runs.find_runs import SWEEP_JOBS, SWEEP_STATE
 from nmt_feat.runs.locks import is_locked, lock_of
 from nmt_feat.runs.records import RunRecord, write_record

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.annotators import Fugashi, Jieba, Simplemma, SpaCy, Stanza
-from nmt_feat.annotators.base import annotate_texts, fingerprint_of, make_annotator
+from nmt_feat.annotators.texts import annotate_texts, fingerprint_of, make_annotator
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence

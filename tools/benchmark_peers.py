@@ -30,7 +30,7 @@ from nmt_feat.cli.hydra_program import print_mistakes
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.export.ctranslate2 import export, list_tuples
+from nmt_feat.export.ctranslate2 import export_model, list_tuples
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.artifacts import EXPORT
 from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
@@ -105,13 +105,13 @@ def write_pieces(prepared: Prepared, folder: Path, limit: int | None) -> None:
     (folder / "test.txt").write_text(text, encoding="utf-8")
 
 
-def export_model(folder: Path, prepared: Prepared, count: int | None, tokens: Path) -> Path:
+def export_ours(folder: Path, prepared: Prepared, count: int | None, tokens: Path) -> Path:
     """Export our model, in fp32, and write the test's sentences as the tokens of the export."""
     run, out = TrainedModel(folder), folder / EXPORT
     tuples = list_tuples(prepared.train, [])
     assert isinstance(run.model, Transformer)
     if not out.exists():
-        export(run.model.cpu(), tuples, out, None)
+        export_model(run.model.cpu(), tuples, out, None)
     names = {int(piece): f"t{i}" for i, piece in enumerate(tuples[:, 0])}
     test: EncodedSplit = next(iter(prepared.tests.values()))
     rows = (test.source.row(n) for n in range(min(len(test), count or len(test))))
@@ -294,7 +294,7 @@ class Benchmark:
         job |= {"input": str(self.pieces / "test.txt")}
         if kind in ("ours", "ctranslate2"):
             tokens = self.pieces / f"test.{self.options.shape}.tokens"
-            out = export_model(folder, self.prepared, self.options.sentences, tokens)
+            out = export_ours(folder, self.prepared, self.options.sentences, tokens)
             if kind == "ctranslate2":
                 job |= {"model": str(out), "tokens": str(tokens), "batch_tokens": 8192 // 5}
                 job |= {"compute_type": "int8" if "int8" in contender else "float32"}

@@ -19,7 +19,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.languages import choose_scoring
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.export import ctranslate2 as exporting
 from nmt_feat.model.transformer import Transformer
@@ -34,7 +34,7 @@ def export_run(run: TrainedModel, folder: Path) -> exporting.Exported:
     if exporting.fold_tables(run.model.source) is None:
         raise UserError(f"{run.folder}: take a run of none, concat, add or average")
     assert isinstance(run.model, Transformer)
-    exporting.export(run.model, None, folder / "export", None)
+    exporting.export_model(run.model, None, folder / "export", None)
     return exporting.Exported(folder / "export", run.threads)
 
 
@@ -58,7 +58,7 @@ def score_bleu(run: TrainedModel, hypotheses: Sequence[Hypothesis], split: Encod
     """BLEU of translations of the split."""
     texts = [run.target.decode(hypothesis.ids) for hypothesis in hypotheses]
     scoring = choose_scoring(run.cfg.data)
-    return score(texts, split.target_texts, scoring.tokenized, scoring.tokenizer).bleu
+    return score_translations(texts, split.target_texts, scoring).bleu
 
 
 def make_parser(document: str | None, beams: str, penalties: str) -> argparse.ArgumentParser:

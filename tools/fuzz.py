@@ -35,7 +35,7 @@ from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.runs.records import CurvePoint, RunRecord, read_record
 from nmt_feat.text import files as text
 from nmt_feat.text import formats
@@ -307,8 +307,9 @@ def _readers(folder: Path) -> dict[str, Reader]:
         parts=Parts({"word": 0.5, "upos": 0.5}),
     )
     model, whole = nn.Linear(3, 2), Checkpoints(folder, 1)
-    state = {"generator.0.cpu": torch.get_rng_state()[:8]}
-    whole.save(2, model, state, asdict(TrainingState(step=2, curve=[{"step": 2, "bleu": 1.0}])), 2)
+    tensors = {"generator.0.cpu": torch.get_rng_state()[:8]}
+    state = TrainingState(step=2, best_step=2, curve=[{"step": 2, "bleu": 1.0}])
+    whole.save(model, tensors, state)
     index = (folder / f"{INDEX}2.json").read_bytes()
 
     def factored(kind: str) -> Callable[[Path], Counts]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from nmt_feat.analysis.claims import format_p
 from nmt_feat.analysis.comparison_tables import ENOUGH_SEEDS
-from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence
+from nmt_feat.analysis.method_runs import MethodRuns
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.data.controls import CONTROLS
 
@@ -64,7 +65,7 @@ def direction_of(evidence: Evidence) -> int:
 
 
 def _compare_with_baseline(
-    against: Mapping[str, CorrectedDifference], baseline: Method, metric: str, direction: int
+    against: Mapping[str, CorrectedDifference], baseline: MethodRuns, metric: str, direction: int
 ) -> str:
     """Whether a method is better than words only, and by how much the best one is."""
     better, worse = ("above", "below") if direction > 0 else ("below", "above")
@@ -96,7 +97,7 @@ def _compare_with_baseline(
     )
 
 
-def _compare_with_controls(best: Method, evidence: Evidence) -> str:
+def _compare_with_controls(best: MethodRuns, evidence: Evidence) -> str:
     """Whether the best method is also better than its controls, whose values mean nothing."""
     controls = [
         m.name

@@ -10,7 +10,8 @@ from nmt_feat.analysis.claims import (
     format_p,
     split_comparisons,
 )
-from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence
+from nmt_feat.analysis.method_runs import MethodRuns
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import RESAMPLES, paired_tests
 from nmt_feat.evaluation.counts import COLUMNS, Counts
@@ -166,7 +167,7 @@ def _make_pair_table(evidence: Evidence) -> ReportTable:
     )
 
 
-def _counts_of_seed(method: Method, seed: int, metric: str) -> Counts:
+def _counts_of_seed(method: MethodRuns, seed: int, metric: str) -> Counts:
     return method.counts[method.seeds.index(seed)][metric]
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nmt_feat.analysis.claims import ALPHA
-from nmt_feat.analysis.result_tables import (
-    ResultTable,
-    describe_scoring,
-    drop_version,
-    feature_bits,
+from nmt_feat.analysis.method_runs import (
+    COMPARED_ON_REQUEST,
+    MethodRuns,
+    MetricKind,
+    describe_partial_metrics,
+    read_methods,
 )
-from nmt_feat.analysis.row_labels import RowLabels, describe_dials
+from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.analysis.statistics import (
     Difference,
     Sample,
@@ -26,15 +27,9 @@ from nmt_feat.analysis.statistics import (
     sentence_weights,
 )
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.evaluation.counts import Counts, read_counts
-from nmt_feat.evaluation.forms import COMMON_METRICS, Score, score_by_form
-from nmt_feat.evaluation.metrics import Scores
-from nmt_feat.runs.records import RunRecord, file_of_run
+from nmt_feat.evaluation.forms import COMMON_METRICS, ScoreFunction, score_by_form
 
 Key = TypeVar("Key")
-
-COMPARED_ON_REQUEST = ("TER",)
-"""Metrics that are compared only in a report about them."""
 
 
 @dataclass(frozen=True)
@@ -61,50 +56,6 @@ class CorrectedDifference:
         return vars(self.difference) | {"corrected p": self.p}
 
 
-@dataclass(frozen=True)
-class MetricKind:
-    """What a report knows of a metric that is not BLEU or chrF."""
-
-    form: str
-    signature: str
-    lower_is_better: bool
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table: its runs by seed and their counts on one test set, by metric."""
-
-    name: str
-    seeds: list[int]
-    counts: list[dict[str, Counts]]
-    level: str = ""
-    """`information`, if the table has dials: only methods at the same level are ordered."""
-    information: str = ""
-    """Its features and, where that differs in the table, how much the dials leave of them."""
-    kind: str = ""
-    """The method without its features, such as `concat`, and settings that distinguish it."""
-    features: str = ""
-    bits: list[float] | None = None
-    """The sum of its features' bits, for each seed; None for controls and if it is unknown."""
-    conditions: str = ""
-    """What distinguishes the row from others, apart from the method."""
-    words_only: bool = False
-    control: str = ""
-    """What replaces the values of its features, or `matched`."""
-    row: str = ""
-    """Its name in the table; `name` leaves out what all methods of a comparison share."""
-    is_ensemble: bool = False
-    """Whether it is one measurement of several runs together, for which there is no test."""
-    further: dict[str, MetricKind] = field(default_factory=dict)
-    """Metrics other than BLEU and chrF of which all its runs have statistics."""
-
-    def shorten_name(self, shared: str) -> Method:
-        """The method with a name for a comparison in which all share these conditions."""
-        name, comma, ensemble = self.name.partition(", ")
-        parts = [part for part in name.split() if part not in shared.split()]
-        return replace(self, name=" ".join(parts) + comma + ensemble)
-
-
 @dataclass
 class Evidence:
     """The comparison of methods on one test set.
@@ -113,7 +64,7 @@ class Evidence:
     """
 
     test: str
-    methods: list[Method]
+    methods: list[MethodRuns]
     baseline: str | None
     conditions: str = ""
     """What all its methods share, if a table has several comparisons on one test set."""
@@ -130,35 +81,39 @@ class Evidence:
     def __post_init__(self) -> None:
         sentences = len(self.methods[0].counts[0]["BLEU"])
         weights = sentence_weights(sentences)  # the same resamples for all methods: paired
-        repeated = [m.name for m in self.methods if len(m.seeds) > 1]
-        base = self.baseline if self.baseline in repeated else None
-        level = {m.name: m.level for m in self.methods}
         for metric, score in self.scorings.items():
-            samples = {
+            self.samples[metric] = {
                 m.name: Sample.from_counts([counts[metric] for counts in m.counts], score, weights)
                 for m in self.methods
             }
-            ranked = sorted(repeated, key=lambda name: -samples[name].mean)
-            pairs = {
-                (one, two): compare_samples(samples[one], samples[two], sentences)
-                for one, two in combinations(ranked, 2)
+            self._compare_in(metric, sentences)
+
+    def _compare_in(self, metric: str, sentences: int) -> None:
+        """Compare all methods of two seeds or more in one metric."""
+        samples = self.samples[metric]
+        level = {m.name: m.level for m in self.methods}
+        repeated = [m.name for m in self.methods if len(m.seeds) > 1]
+        ranked = sorted(repeated, key=lambda name: -samples[name].mean)
+        pairs = {
+            (one, two): compare_samples(samples[one], samples[two], sentences)
+            for one, two in combinations(ranked, 2)
+        }
+        base = self.baseline if self.baseline in repeated else None
+        against: dict[str, Difference] = {}
+        if base is not None:
+            against = {
+                name: compare_samples(samples[name], samples[base], sentences)
+                for name in repeated
+                if name != base
             }
-            against: dict[str, Difference] = {}
-            if base is not None:
-                against = {
-                    name: compare_samples(samples[name], samples[base], sentences)
-                    for name in repeated
-                    if name != base
-                }
-            orders = {
-                (one, two): difference
-                for (one, two), difference in pairs.items()
-                if base not in (one, two) and level[one] == level[two]
-            }
-            self.samples[metric] = samples
-            self.shares[metric] = {pair: difference.share for pair, difference in pairs.items()}
-            self.against[metric] = correct_differences(against)
-            self.orders[metric] = correct_differences(orders)
+        orders = {
+            (one, two): difference
+            for (one, two), difference in pairs.items()
+            if base not in (one, two) and level[one] == level[two]
+        }
+        self.shares[metric] = {pair: difference.share for pair, difference in pairs.items()}
+        self.against[metric] = correct_differences(against)
+        self.orders[metric] = correct_differences(orders)
 
     @functools.cached_property
     def further(self) -> dict[str, MetricKind]:
@@ -171,7 +126,7 @@ class Evidence:
         }
 
     @property
-    def scorings(self) -> dict[str, Score]:
+    def scorings(self) -> dict[str, ScoreFunction]:
         """By metric, the function from summed statistics to the score."""
         return COMMON_METRICS | {
             name: score_by_form(kind.form) for name, kind in self.further.items()
@@ -196,7 +151,7 @@ class Evidence:
         return f"{self.test} ({self.conditions})" if self.conditions else self.test
 
     def subtract_by_seed(
-        self, metric: str, first: Method, second: Method, seeds: Sequence[int]
+        self, metric: str, first: MethodRuns, second: MethodRuns, seeds: Sequence[int]
     ) -> Sample:
         """The sample of `first` less `second`, for seeds that both have."""
         samples = [
@@ -254,10 +209,10 @@ def compare_rows(
             "No intervals and p-values: they need the package scipy. Install it with pip install "
             "'nmt_feat[analysis]' and print the report again; nothing is trained again."
         ]
-    tests, notes = _read_methods(rows, table.labels_by_name(), folders, metric)
+    tests, notes = read_methods(rows, table.labels_by_name(), folders, metric)
     comparisons = []
     for (test, *_), methods in tests.items():
-        notes += _describe_partial_metrics(test, methods)
+        notes += describe_partial_metrics(test, methods)
         for shared, group, base in group_methods(methods, baseline):
             name = group[0].name
             if len(group) > 1:
@@ -269,136 +224,9 @@ def compare_rows(
     return comparisons, notes
 
 
-TestKey = tuple[str, str, str]
-"""A test set's name, the hash of its references, and how translations are scored."""
-
-
-def _read_methods(
-    rows: Mapping[str, Sequence[RunRecord]],
-    labels: Mapping[str, RowLabels],
-    folders: Mapping[str, Path],
-    metric: str,
-) -> tuple[dict[TestKey, list[Method]], list[str]]:
-    """The rows with their counts by first test set, and notes on rows that cannot be compared."""
-    has_dials = any(describe_dials(run) for runs in rows.values() for run in runs)
-    tests: dict[TestKey, list[Method]] = {}
-    without_counts: list[str] = []
-    without_metric: list[str] = []
-    for name, runs in rows.items():
-        finished = [run for run in runs if run.finished and run.tests]
-        if not finished:
-            continue
-        test = next(iter(finished[0].tests))
-        paths = [
-            file_of_run(folders[run.hash], run.counts[test])
-            for run in finished
-            if run.hash in folders and test in run.counts
-        ]
-        if len(paths) < len(finished):
-            without_counts.append(name)
-            continue
-        method, references = _read_method(name, finished, labels[name], paths, has_dials)
-        if metric not in (*COMMON_METRICS, *method.further):
-            without_metric.append(name)
-            continue
-        # Counts of different tokenisers are of different n-grams.
-        scoring = describe_scoring(finished[0].tests[test])
-        if kind := method.further.get(metric):  # scores of unlike kinds have no difference
-            better = "lower" if kind.lower_is_better else "higher"
-            scoring += f", {metric} {kind.signature} ({kind.form}, {better} is better)"
-        tests.setdefault((test, references, scoring), []).append(method)
-    notes = _describe_scorings(tests)
-    if without_counts:
-        names = ", ".join(without_counts)
-        notes.insert(0, f"Not compared, for lack of counts per sentence: {names}.")
-    if without_metric:
-        notes.append(
-            f"Not compared, for lack of {metric} per sentence: {', '.join(without_metric)}. "
-            "See docs/how-to/metric.md."
-        )
-    return tests, notes
-
-
-def _read_method(
-    name: str, runs: Sequence[RunRecord], labels: RowLabels, paths: Sequence[Path], has_dials: bool
-) -> tuple[Method, str]:
-    """A row's finished runs with their counts, and the hash of the references."""
-    run = runs[0]
-    test = next(iter(run.tests))
-    counts, references = zip(*map(read_counts, paths), strict=True)
-    scorings = {describe_scoring(each_run.tests[test]) for each_run in runs}
-    if len({*references}) > 1 or len(scorings) > 1:
-        raise UserError(
-            f"{paths[0].parent}: its test set {test} is not the one of the other runs of {name}; "
-            "report on them apart (--where)"
-        )
-    is_ensemble = bool(run.members)
-    bits = [sum(b for b, _ in feature_bits(run)) for run in runs if feature_bits(run)]
-    method = Method(
-        *(name, [run.seed for run in runs], list(counts)),
-        information=labels.information,
-        level=labels.information if has_dials else "",
-        kind=" ".join(filter(None, (run.method, labels.variant))),
-        features="+".join(sorted(run.features)),
-        bits=bits if len(bits) == len(runs) and not is_ensemble else None,
-        conditions=labels.conditions,
-        words_only=run.method == "none" and "control" not in run.settings,
-        is_ensemble=is_ensemble,
-        control=str(run.settings.get("control", "")),
-        row=name,
-        further=_find_further([each_run.tests[test] for each_run in runs], counts),
-    )
-    return method, references[0]
-
-
-def _find_further(
-    scores: Sequence[Scores], counts: Sequence[Mapping[str, Counts]]
-) -> dict[str, MetricKind]:
-    """Metrics other than BLEU and chrF of which all runs have statistics, of one kind."""
-    kinds: dict[str, set[MetricKind]] = {}
-    for scores_of_run in scores:
-        for name, metric in scores_of_run.all_metrics().items():
-            kind = MetricKind(metric.form, drop_version(metric.signature), metric.lower_is_better)
-            kinds.setdefault(name, set()).add(kind)
-    return {
-        name: next(iter(of_runs))
-        for name, of_runs in kinds.items()
-        if name not in COMMON_METRICS and len(of_runs) == 1 and all(name in c for c in counts)
-    }
-
-
-def _describe_partial_metrics(test: str, methods: Sequence[Method]) -> list[str]:
-    """A sentence for each metric that only some methods have, or by another signature."""
-    kinds: dict[str, list[MetricKind]] = {}
-    for method in methods:
-        for name, kind in method.further.items():
-            kinds.setdefault(name, []).append(kind)
-    return [
-        f"Not compared in {name} on {test}: not all rows have it, or not with the same signature."
-        for name, of_methods in kinds.items()
-        if name not in COMPARED_ON_REQUEST
-        and (len(of_methods) < len(methods) or len(set(of_methods)) > 1)
-    ]
-
-
-def _describe_scorings(tests: Mapping[TestKey, Sequence[Method]]) -> list[str]:
-    """A sentence for each test set on which methods are scored in different ways."""
-    groups: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for (test, references, scoring), methods in tests.items():
-        names = groups.setdefault((test, references), {}).setdefault(scoring, [])
-        names += [method.name for method in methods]
-    return [
-        f"Not compared with one another, for they are scored on {test} in different ways: "
-        + "; ".join(f"{', '.join(names)} ({scoring})" for scoring, names in scorings.items())
-        + "."
-        for (test, _), scorings in groups.items()
-        if len(scorings) > 1
-    ]
-
-
 def group_methods(
-    methods: Sequence[Method], baseline: str | None
-) -> list[tuple[str, list[Method], str | None]]:
+    methods: Sequence[MethodRuns], baseline: str | None
+) -> list[tuple[str, list[MethodRuns], str | None]]:
     """The comparisons to make: shared conditions, methods, and their baseline.
 
     Usually it is one comparison of all methods. Its baseline is the row of that name, or else the
@@ -407,7 +235,7 @@ def group_methods(
     """
     if any(m.name == baseline for m in methods):
         return [("", list(methods), baseline)]
-    groups: dict[str, list[Method]] = {}
+    groups: dict[str, list[MethodRuns]] = {}
     for method in methods:
         groups.setdefault(method.conditions, []).append(method)
     # Groups with both words only and other methods.
@@ -416,7 +244,7 @@ def group_methods(
         candidates = (m for group in (*complete.values(), methods) for m in group)
         words_only = next((m.name for m in candidates if m.words_only), None)
         return [("", list(methods), words_only)]
-    comparisons: list[tuple[str, list[Method], str | None]] = []
+    comparisons: list[tuple[str, list[MethodRuns], str | None]] = []
     for conditions, group in complete.items():
         short = [method.shorten_name(conditions) for method in group]
         comparisons.append((conditions, short, next(m.name for m in short if m.words_only)))

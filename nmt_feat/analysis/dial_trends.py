@@ -11,7 +11,8 @@ import numpy as np
 
 from nmt_feat.analysis.claims import explain_intervals, format_p
 from nmt_feat.analysis.comparison_tables import ENOUGH_SEEDS, difference_cells
-from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method, correct_differences
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, correct_differences
+from nmt_feat.analysis.method_runs import MethodRuns
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, Sample, compare_with_zero
 
@@ -71,9 +72,9 @@ def compute_leads(evidence: Evidence, metric: str = "BLEU") -> list[Lead]:
 
 def _pair_levels(
     evidence: Evidence,
-) -> Iterator[tuple[str, str, str, list[tuple[Method, Method]]]]:
+) -> Iterator[tuple[str, str, str, list[tuple[MethodRuns, MethodRuns]]]]:
     """Features, two kinds of method, and their rows at each level that both have."""
-    families: dict[tuple[str, str], dict[str, dict[str, Method]]] = {}
+    families: dict[tuple[str, str], dict[str, dict[str, MethodRuns]]] = {}
     for method in evidence.methods:
         if method.features and method.bits is not None:
             family = families.setdefault((method.features, method.conditions), {})
@@ -152,7 +153,7 @@ def lead_rows(leads: Sequence[Lead]) -> list[dict[str, Any]]:
     return rows
 
 
-def _mean_bits(method: Method, seeds: Sequence[int]) -> float:
+def _mean_bits(method: MethodRuns, seeds: Sequence[int]) -> float:
     """The mean over these seeds, because each seed erases other values."""
     assert method.bits is not None
     return float(np.mean([method.bits[method.seeds.index(seed)] for seed in seeds]))

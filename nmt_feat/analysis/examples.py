@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.analysis.comparisons import TestKey
+from nmt_feat.analysis.method_runs import TestKey
 from nmt_feat.analysis.result_tables import describe_scoring
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.pool import Pool
@@ -25,7 +25,7 @@ from nmt_feat.data.reading import CorpusReader
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.forms import COMMON_METRICS, score_by_form
-from nmt_feat.evaluation.metrics import one_line
+from nmt_feat.evaluation.scores import scored_line
 from nmt_feat.features.choice import choose_kinds, list_annotation_columns
 from nmt_feat.runs.records import RunRecord, file_of_run
 from nmt_feat.runs.stored_settings import convert_settings
@@ -223,7 +223,7 @@ def _describe_sentences(
     """The sentences of a test set with their features' values, without translations."""
     references_of = defaultdict(set)
     for text, target in zip(source.texts, targets, strict=True):
-        references_of[text].add(one_line(target))
+        references_of[text].add(scored_line(target))
     values = [read_column(source, name).strings().to_pylist() for name in names]
     words = iter(zip(source.forms(), *values, strict=True))
     sentences = zip(source.texts, source.counts.tolist(), targets, strict=True)
@@ -231,7 +231,7 @@ def _describe_sentences(
         Example(
             number=number,
             words=[list(next(words)) for _ in range(count)] or [[text]],
-            reference=one_line(target),
+            reference=scored_line(target),
             ambiguous=len(references_of[text]) > 1,
             length=len("".join(target.split())) if unit == "character" else len(target.split()),
             outputs=[],
@@ -242,7 +242,7 @@ def _describe_sentences(
 
 def cut_text(text: str, unit: str) -> list[str]:
     """The words of a text between spaces, or its characters."""
-    return list(one_line(text)) if unit == "character" else text.split()
+    return list(scored_line(text)) if unit == "character" else text.split()
 
 
 def find_differences(words: Sequence[str], reference: Sequence[str]) -> list[int]:

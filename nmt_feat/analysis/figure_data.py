@@ -11,6 +11,7 @@ from nmt_feat.analysis.comparisons import Evidence
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable, feature_bits
 from nmt_feat.analysis.statistics import Difference
+from nmt_feat.evaluation.scores import MetricScore
 from nmt_feat.runs.records import RunRecord
 
 BUCKETS = 5
@@ -97,12 +98,7 @@ def score_by_information(table: ResultTable, metric: str = "BLEU") -> dict[str, 
     labels = table.labels_by_name()
     corpora: dict[tuple[str, int, str], dict[tuple[str, str], Points]] = {}
     for name, runs in table.runs_by_name().items():
-        tested = [
-            run
-            for run in runs
-            if run.tests and (_is_words_only(run) or feature_bits(run))
-            if metric in next(iter(run.tests.values())).all_metrics()
-        ]
+        tested = [run for run in runs if _has_point(run, metric)]
         if not tested:
             continue
         run = runs[0]
@@ -112,7 +108,7 @@ def score_by_information(table: ResultTable, metric: str = "BLEU") -> dict[str, 
         points = corpora.setdefault(corpus, {}).setdefault((method, "+".join(columns)), {})
         sums = [np.sum(feature_bits(run) or [(0.0, 0.0)], axis=0) for run in tested]
         entropy, given_word = np.mean(sums, axis=0).round(6).tolist()
-        scores = [next(iter(run.tests.values())).all_metrics()[metric].score for run in tested]
+        scores = [_metrics_of_first_test(run)[metric].score for run in tested]
         points.setdefault((entropy, given_word), []).extend(scores)
     names = [data for data, *_ in corpora]
     return {
@@ -120,6 +116,18 @@ def score_by_information(table: ResultTable, metric: str = "BLEU") -> dict[str, 
         for (data, size, shared), series in corpora.items()
         if (named := _name_series(series))
     }
+
+
+def _has_point(run: RunRecord, metric: str) -> bool:
+    """Whether a run has a score, and its features, if it has any, have bits."""
+    has_bits = _is_words_only(run) or bool(feature_bits(run))
+    return has_bits and metric in _metrics_of_first_test(run)
+
+
+def _metrics_of_first_test(run: RunRecord) -> dict[str, MetricScore]:
+    """The scores on a run's first test set by metric; empty if it has none."""
+    scores = next(iter(run.tests.values()), None)
+    return scores.all_metrics() if scores else {}
 
 
 def _is_words_only(run: RunRecord) -> bool:

@@ -26,7 +26,7 @@ from nmt_feat.analysis.figure_data import (
 )
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import Difference
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.runs.records import RunRecord
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ def make_panels(
     count: int, height: float, share: bool = False, width: float = 4
 ) -> tuple[Figure, list[Axes]]:
     """A figure of panels side by side, which needs no display."""
-    optional("matplotlib", "a figure", "analysis")
+    import_optional("matplotlib", "a figure", "analysis")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * count, height), layout="constrained")

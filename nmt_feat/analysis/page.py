@@ -20,7 +20,7 @@ from nmt_feat.analysis.render import BEST_MEAN
 from nmt_feat.analysis.report import Report
 from nmt_feat.base.outputs import write_to
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -48,7 +48,7 @@ SHARES = {"unknown": 2, "unknown_dev": 2, "coverage": 1, "agreement": 1, "lost":
 
 def write_page(report: Report, path: Path, corpora: Corpora) -> list[str]:
     """Write the page, with text only from `corpora`; sentences on what it lacks, and why."""
-    jinja2 = optional("jinja2", "the HTML page", "analysis")
+    jinja2 = import_optional("jinja2", "the HTML page", "analysis")
     rows = report.table.runs_by_name()
     example_sets, missing = collect_examples(rows, report.folders, corpora)
     try:

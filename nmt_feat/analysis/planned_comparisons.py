@@ -12,11 +12,12 @@ from typing import Any
 
 from nmt_feat.analysis.claims import ALPHA
 from nmt_feat.analysis.comparison_tables import difference_cells
-from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, Method, correct_differences
+from nmt_feat.analysis.comparisons import CorrectedDifference, Evidence, correct_differences
+from nmt_feat.analysis.method_runs import MethodRuns
 from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Difference, compare_with_zero
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 
 MINUS = " - "
 Plan = Sequence[tuple[str, str]]
@@ -57,7 +58,7 @@ def compare_as_planned(
 
     A missing difference counts in the correction, too, so no p-value gains by missing runs.
     """
-    optional("scipy", "a p-value", "analysis")
+    import_optional("scipy", "a p-value", "analysis")
     # Several comparisons may call their methods alike, one `gate` for each size of a corpus.
     rows = {
         method.row: (evidence, method) for evidence in comparisons for method in evidence.methods
@@ -80,7 +81,7 @@ def compare_as_planned(
 
 
 def _subtract_by_seed(
-    evidence: Evidence, first: Method, second: Method, metric: str
+    evidence: Evidence, first: MethodRuns, second: MethodRuns, metric: str
 ) -> Difference | None:
     """The difference of two methods over the seeds that both have; None if these are too few."""
     seeds = sorted(set(first.seeds) & set(second.seeds))

@@ -17,8 +17,8 @@ from sacrebleu.metrics.chrf import CHRF, CHRFScore
 from sacrebleu.significance import PairedTest, Result
 
 from nmt_feat.evaluation.counts import Counts
-from nmt_feat.evaluation.forms import Numbers, Score, score_mean
-from nmt_feat.extras import optional
+from nmt_feat.evaluation.forms import Numbers, ScoreFunction, score_mean
+from nmt_feat.extras import import_optional
 
 RESAMPLES = 2000
 SEED = 12345  # sacreBLEU's own
@@ -44,7 +44,7 @@ class Sample:
     resampled: Numbers
 
     @classmethod
-    def from_counts(cls, runs: Sequence[Counts], score: Score, weights: Numbers) -> Sample:
+    def from_counts(cls, runs: Sequence[Counts], score: ScoreFunction, weights: Numbers) -> Sample:
         """The sample of runs with these counts of sentences, all of one test set."""
         counts = np.stack(runs, axis=1).astype(float)  # (sentences, n, columns)
         sums = weights @ counts.reshape(len(counts), -1)
@@ -138,7 +138,7 @@ def compare_samples(
     below = sum(v**2 / df for v, df in parts if v > 0)
     df = variance**2 / below if below else math.inf
     error = math.sqrt(variance)
-    optional("scipy", "a p-value", "analysis")
+    import_optional("scipy", "a p-value", "analysis")
     from scipy import special
 
     half = float(special.stdtrit(df, (1 + LEVEL) / 2)) * error

@@ -8,13 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from nmt_feat.annotators.base import (
-    Annotator,
-    annotation_key,
-    is_sound,
-    write_annotation,
-    write_bodies,
-)
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.files import annotation_key, is_sound, write_annotation, write_bodies
 from nmt_feat.text.conllu import read_conllu, write_conllu
 from nmt_feat.text.merging import Annotation, Conflicts, choose_owners, merge_annotations
 from nmt_feat.text.sentences import Sentences
@@ -54,7 +49,7 @@ def write_annotations(
                 for name, sentence in zip(parts, sentences, strict=True)
             ]
             file.write(write_conllu([merge_annotations(annotations, sources, conflicts)]))
-    write_bodies(path, key, [merged], lambda body: body.read_bytes())
+    write_bodies(path, key, [merged], Path.read_bytes)
     for part in (*parts.values(), merged):
         part.unlink()
     return conflicts.describe(next(iter(parts)))

@@ -1,7 +1,7 @@
 """Korean morphemes by Kiwi."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nmt_feat.annotators.base import Annotator, list_versions, read_tags
@@ -42,23 +42,31 @@ class Kiwi(Annotator):
         return [Sentence(text, self._words(text)) for text in texts]
 
     def _words(self, text: str) -> tuple[Word, ...]:
-        groups: list[list[Any]] = []  # morphemes that share characters
-        begin = end = 0
-        for morpheme in self._tagger.tokenize(text):
-            # An empty morpheme, such as a copula that is not written, joins its neighbour.
-            if groups and (morpheme.start < end or begin == end):
-                groups[-1].append(morpheme)
-            else:
-                groups.append([morpheme])
-                begin = morpheme.start
-            end = max(end, morpheme.start + morpheme.len)
-        if len(groups) > 1 and begin == end:
-            groups[-2] += groups.pop()
         words = []
-        for group in groups:
-            start, behind = group[0].start, max(m.start + m.len for m in group)
+        for group in _group_by_characters(self._tagger.tokenize(text)):
+            start, end = group[0].start, max(m.start + m.len for m in group)
             tags = [m.tag for m in group]
             upos = "+".join(self.upos[tag.partition("-")[0]] for tag in tags)
             lemma = "+".join(m.lemma for m in group)
-            words.append(Word(text[start:behind], start, behind, lemma, upos, "+".join(tags)))
+            words.append(Word(text[start:end], start, end, lemma, upos, "+".join(tags)))
         return tuple(words)
+
+
+def _group_by_characters(morphemes: Iterable[Any]) -> list[list[Any]]:
+    """Morphemes in groups that share characters of the text; each group has at least one.
+
+    An empty morpheme, such as a copula that is not written, joins its neighbour: the group before
+    it or, at the begin of the text, the one behind it.
+    """
+    groups: list[list[Any]] = []
+    start = end = 0  # the characters of the last group
+    for morpheme in morphemes:
+        if groups and (morpheme.start < end or start == end):
+            groups[-1].append(morpheme)
+        else:
+            groups.append([morpheme])
+            start = morpheme.start
+        end = max(end, morpheme.start + morpheme.len)
+    if len(groups) > 1 and start == end:
+        groups[-2] += groups.pop()
+    return groups

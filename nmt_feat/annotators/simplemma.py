@@ -45,13 +45,10 @@ class Simplemma(Annotator):
 
     def annotate(self, texts: Sequence[str]) -> list[Sentence]:
         """A sentence for each line."""
-        return [
-            Sentence(
-                text,
-                tuple(
-                    Word(m[0], m.start(), m.end(), self._tagger(m[0].replace("’", "'")))
-                    for m in self._token.finditer(text)
-                ),
-            )
-            for text in texts
-        ]
+        return [Sentence(text, self._words(text)) for text in texts]
+
+    def _words(self, text: str) -> tuple[Word, ...]:
+        return tuple(
+            Word(m[0], m.start(), m.end(), self._tagger(m[0].replace("’", "'")))
+            for m in self._token.finditer(text)
+        )

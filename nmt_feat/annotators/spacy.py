@@ -116,15 +116,22 @@ def _convert_words(text: str, doc: Any, entities: bool) -> tuple[Word, ...]:
     for token in tokens:
         head, head_upos = -1, NONE
         if has_heads:
-            above = token.head
-            while above.is_space and above.head.i != above.i:  # past white space, to a word
-                above = above.head
-            is_root = above.i == token.i or above.is_space
-            head, head_upos = (0, ROOT) if is_root else (numbers[above.i], above.pos_ or NONE)
+            head_token = _find_head(token)
+            head, head_upos = 0, ROOT
+            if head_token is not None:
+                head, head_upos = numbers[head_token.i], head_token.pos_ or NONE
         values = token.lemma_, token.pos_, token.tag_, str(token.morph), token.dep_
         lemma, upos, xpos, feats, deprel = (value or NONE for value in values)
-        name = f"NER={token.ent_iob_}-{token.ent_type_}"
-        misc = name if entities and token.ent_iob_ in ("B", "I") else NONE
+        is_named = entities and token.ent_iob_ in ("B", "I")
+        misc = f"NER={token.ent_iob_}-{token.ent_type_}" if is_named else NONE
         syntax = feats, deprel, head_upos, head
         words.append(Word(token.text, 0, 0, lemma, upos, xpos, *syntax, misc))
     return align_words(text, words, "annotator=spacy")
+
+
+def _find_head(token: Any) -> Any | None:
+    """The nearest token above that is a word, past white space; None for a root."""
+    head = token.head
+    while head.is_space and head.head.i != head.i:
+        head = head.head
+    return None if head.i == token.i or head.is_space else head

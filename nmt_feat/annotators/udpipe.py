@@ -59,6 +59,8 @@ class UDPipe(Annotator):
             conllu = pipeline.process(_OTHER_SPACE.sub(" ", text), error)
             if error.occurred():
                 raise UserError(f"annotator=udpipe: {error.message.strip()} in {text!r}")
+            # Without `# text`, whose white space may be other than the line's: `align_words` reads
+            # the line itself.
             lines = re.sub(r"(?m)^# .*\n", "", conllu).split("\n")
             words = join_sentences(parse_conllu(lines, "udpipe"))
             out.append(Sentence(text, align_words(text, words, "annotator=udpipe")))

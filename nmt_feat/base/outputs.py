@@ -146,10 +146,11 @@ def write_to(output: Path | str, setting: str = "", errors: str = "strict") -> I
         return
     with writing_to(output, setting), _open_output(Path(output)) as file:
         text = io.TextIOWrapper(file, "utf-8", errors, newline="\n")
+        # `detach` writes what is buffered, and leaves the file open: it is synced and renamed next.
         try:
             yield text
         except BaseException:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):  # the first error is the cause
                 text.detach()
             raise
         text.detach()

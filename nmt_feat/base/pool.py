@@ -65,7 +65,7 @@ class Pool:
             context = multiprocessing.get_context(START_METHOD)
             if multiprocessing.get_start_method() not in multiprocessing.get_all_start_methods():
                 # Set by joblib in a job of its launcher; children would not know this method.
-                multiprocessing.set_start_method("spawn", force=True)
+                multiprocessing.set_start_method(START_METHOD, force=True)
             self._executor = ProcessPoolExecutor(
                 processes, context, _begin_worker, (start, arguments)
             )

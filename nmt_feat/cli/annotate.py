@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nmt_feat.annotators import Annotator
-from nmt_feat.annotators.base import make_annotators
 from nmt_feat.annotators.combined import write_annotations
+from nmt_feat.annotators.texts import make_annotators
 from nmt_feat.base.outputs import STANDARD, refuse_inputs, same_file
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.compose import compose_settings

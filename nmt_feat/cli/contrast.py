@@ -31,7 +31,8 @@ from nmt_feat.cli.texts import (
 from nmt_feat.config.inference_schema import ScoreConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, Decision, make_result, read_suite
-from nmt_feat.evaluation.metrics import Reading, reading_accuracy
+from nmt_feat.evaluation.readings import measure_readings
+from nmt_feat.evaluation.scores import Reading
 from nmt_feat.evaluation.split_decoding import score_split
 from nmt_feat.runs.find_runs import find_runs
 from nmt_feat.runs.inputs import Reader
@@ -64,7 +65,7 @@ def contrast_readings(
     for (i, target), (logprob, _) in zip(pairs, scores, strict=True):
         best[i] = max(best.get(i, (logprob, target)), (logprob, target))
     chosen = [best[i][1] for i in range(len(sentences))]
-    return reading_accuracy([s.text for s in sentences], targets, chosen)
+    return measure_readings([s.text for s in sentences], targets, chosen)
 
 
 def read_sources(

@@ -22,7 +22,7 @@ from nmt_feat.config.commands import shell_command
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.data.corpora import without_download
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export, fold_tables, list_tuples
+from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export_model, fold_tables, list_tuples
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.additions import prepare_again
 from nmt_feat.runs.artifacts import EXPORT, GLOSSARY, WEIGHTS
@@ -64,7 +64,7 @@ def export_run(folder: Path, quantization: str | None, cache: str | None, limit:
         combinations = list_combinations(model, cache, limit)
     with writing_to(out):
         weights = hash_content(folder / WEIGHTS)
-        export(model.model.cpu(), combinations, out, quantization, weights)
+        export_model(model.model.cpu(), combinations, out, quantization, weights)
     return out
 
 

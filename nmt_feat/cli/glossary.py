@@ -26,7 +26,7 @@ from nmt_feat.base.outputs import refuse_inputs, write_to
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import UserError
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.glossary import Term, split_tokens
 from nmt_feat.text.normalization import normalize_lines
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=500, help="most frequent words, no terms")
     parser.add_argument("--longest", type=int, default=2, help="words of a term at most")
     options = parser.parse_args()
-    optional("scipy", "glossary", "analysis")
+    import_optional("scipy", "glossary", "analysis")
     refuse_inputs(options.out, "--out=", [options.source, options.target])
     check_options(options)
     sources, targets = (normalize_lines(read_lines(p)) for p in (options.source, options.target))

@@ -27,7 +27,8 @@ from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import choose_scoring
-from nmt_feat.evaluation.metrics import reading_accuracy, score
+from nmt_feat.evaluation.readings import measure_readings
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import VocabularyBasis
@@ -106,9 +107,9 @@ class Reliance:
         )
         best = [model.target.decode(hypotheses[0].ids) for hypotheses in results]
         scoring = choose_scoring(cfg.data)
-        scores = score(best, split.target_texts, scoring.tokenized, scoring.tokenizer)
+        scores = score_translations(best, split.target_texts, scoring)
         values = {"BLEU": scores.bleu, "chrF": scores.chrf}
-        reading = reading_accuracy(split.source_texts, split.target_texts, best).accuracy
+        reading = measure_readings(split.source_texts, split.target_texts, best).accuracy
         return values if reading is None else values | {"right readings, %": 100 * reading}
 
 

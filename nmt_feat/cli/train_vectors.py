@@ -25,7 +25,7 @@ from nmt_feat.base.resources import find_resource
 from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import whitespace_words
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_text_options(parser, raw=False)
     parser.add_argument("--dim", type=int, default=64, help="width of the vectors")
     options = parser.parse_args(arguments)
-    optional("scipy", "train-vectors", "analysis")
+    import_optional("scipy", "train-vectors", "analysis")
     for kind in WEIGHTS:
         refuse_inputs(options.out / f"{kind}.txt", "", [options.source])
     sentences = read_words(choose_input_text(options.source, options))

@@ -60,8 +60,8 @@ class ConcatProject(Combiner):
 
     def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The model's width for the word, and the features' preferred widths."""
-        word, *features = parts
-        return {word: model_dim, **{name: parts[name] for name in features}}
+        word = next(iter(parts))
+        return {**parts, word: model_dim}
 
     @torch.no_grad()
     def start_as_word(self) -> bool:

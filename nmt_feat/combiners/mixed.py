@@ -12,14 +12,14 @@ from nmt_feat.combiners.gates import AdditiveGate, DynamicSwitch, Gate, WordGate
 from nmt_feat.combiners.relevance import SelfRelevance, WordRelevance
 from nmt_feat.combiners.sums import DME, Add, Average, DMESigmoid, WeightedSum
 
-ORDER: tuple[type[Combiner], ...] = (
+_ORDER: tuple[type[Combiner], ...] = (
     *(Gate, DynamicSwitch, WordGate, AdditiveGate, DME, DMESigmoid),
     *(WeightedSum, Average, Add, MLP, ConcatProject, SelfRelevance, WordRelevance, Concat),
 )
-METHODS = {to_snake_case(cls.__name__): cls for cls in ORDER}
+METHODS = {to_snake_case(cls.__name__): cls for cls in _ORDER}
 """The methods that a feature may have, in the order in which they are applied."""
-Method = str | type[Combiner]
-"""The name of a shipped method, or a class."""
+FeatureMethod = str | type[Combiner]
+"""How a feature is merged: the name of a shipped method, or a class."""
 
 
 class Mixed(Combiner):
@@ -51,9 +51,9 @@ class Mixed(Combiner):
         self,
         parts: Mapping[str, int],
         model_dim: int,
-        methods: Mapping[str, Method] = MappingProxyType({}),
-        wide: Method = "gate",
-        narrow: Method = "concat",
+        methods: Mapping[str, FeatureMethod] = MappingProxyType({}),
+        wide: FeatureMethod = "gate",
+        narrow: FeatureMethod = "concat",
     ) -> None:
         super().__init__(parts, model_dim)
         word, *features = parts
@@ -62,22 +62,20 @@ class Mixed(Combiner):
                 raise CombinerError(f"methods: no feature {name!r}; known: {', '.join(features)}")
         for method in (wide, narrow):  # a wrong name is an error even if no feature has the method
             find_method(method)
-        groups: dict[Method, list[str]] = {}
+        groups: dict[FeatureMethod, dict[str, int]] = {}  # widths of each method's features
         for name in features:
             default = wide if 8 * parts[name] > model_dim else narrow
-            groups.setdefault(methods.get(name, default), []).append(name)
+            groups.setdefault(methods.get(name, default), {})[name] = parts[name]
         # The result of a method is the word for the next one, so it is as wide as that one's word.
         # That is why widths are chosen from the last method to the first:
         #
         #     model_dim 16   Concat(word 16 -> 13, upos 2, deprel 1)   Gate(word 13, lemma 13)
         stages: list[Combiner] = []
-        width = model_dim
-        widths: dict[str, int] = {}
-        for method in sorted(groups, key=position_of, reverse=True):
-            group = {word: width, **{feature: parts[feature] for feature in groups[method]}}
-            stages.insert(0, find_method(method)(group, width))
-            width = stages[0].widths[word]
-            widths |= stages[0].widths
+        widths = {word: model_dim}
+        for method in sorted(groups, key=rank_method, reverse=True):
+            stage = find_method(method)({word: widths[word], **groups[method]}, widths[word])
+            stages.insert(0, stage)
+            widths |= stage.widths
         self.widths = {name: widths[name] for name in parts}
         self.stages = nn.ModuleList(stages)
 
@@ -91,7 +89,7 @@ class Mixed(Combiner):
         return merged
 
 
-def find_method(method: Method) -> type[Combiner]:
+def find_method(method: FeatureMethod) -> type[Combiner]:
     """The class of a method."""
     if isinstance(method, type):
         return method
@@ -100,8 +98,10 @@ def find_method(method: Method) -> type[Combiner]:
     return METHODS[method]
 
 
-def position_of(method: Method) -> tuple[int, str]:
+def rank_method(method: FeatureMethod) -> tuple[int, str]:
     """A method's rank in the order of application: classes come first, by their names."""
     if isinstance(method, type):
         return -1, f"{method.__module__}.{method.__qualname__}"
-    return [*METHODS, method].index(method), method  # an unknown name comes last
+    names = list(METHODS)
+    # `find_method` refuses an unknown name.
+    return names.index(method) if method in METHODS else len(names), method

@@ -90,8 +90,8 @@ class DME(Combiner):
 
     def choose_widths(self, parts: Mapping[str, int], model_dim: int) -> dict[str, int]:
         """The model's width for the word, and the features' preferred widths."""
-        word, *features = parts
-        return {word: model_dim, **{name: parts[name] for name in features}}
+        word = next(iter(parts))
+        return {**parts, word: model_dim}
 
     def normalize_scores(self, scores: Tensor) -> Tensor:
         """Turn scores `(batch, time, 1, parts)` into weights of the same shape."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.annotators.texts import annotates_morphemes
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.config.schema import TrainConfig
@@ -76,7 +76,7 @@ class DataBuild:
     def make_basis(self, kind: FeatureKind) -> VocabularyBasis:
         """The fields of a feature's vocabulary that do not depend on counts."""
         annotated = uses_annotation(self.cfg, self.kinds)
-        cover = kind.choose_cover(of_morphemes(self.cfg.annotator))
+        cover = kind.choose_cover(annotates_morphemes(self.cfg.annotator))
         return VocabularyBasis(annotated, cover, self.cfg.seed)
 
 

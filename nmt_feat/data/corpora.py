@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotators
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.texts import fingerprint_of, make_annotators
 from nmt_feat.base.resources import find_resource
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, DownloadConfig, SplitConfig
 from nmt_feat.config.earlier_formats import MERGED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from nmt_feat.annotators.base import of_morphemes
+from nmt_feat.annotators.texts import annotates_morphemes
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.config.earlier_formats import DATA_FORMATS
@@ -96,7 +96,7 @@ def _effective_rules(rules_of_splits: Iterable[set[str]], subword: SubwordConfig
 def _identify_feature(cfg: TrainConfig, kind: FeatureKind, cache: Path) -> list[object]:
     """What determines a feature's data: its kind's settings, and the code of a user's kind."""
     identity = kind.identify_data(cache)
-    if kind.choose_cover(of_morphemes(cfg.annotator)) == "join":
+    if kind.choose_cover(annotates_morphemes(cfg.annotator)) == "join":
         identity.append("join")
     if kind.settings.kind:
         identity.append({"kind": kind.settings.kind, **user_code_hash(type(kind))})

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotators
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.files import annotate_cached
+from nmt_feat.annotators.texts import make_annotators
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig
 from nmt_feat.data import sentence_tables as tables

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nmt_feat.annotators.base import Annotator, fingerprint_of, lemmatize_texts, make_annotator
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.texts import fingerprint_of, lemmatize_texts, make_annotator
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import TerminologyConfig
 from nmt_feat.data import sentence_tables as tables

@@ -17,7 +17,7 @@ ways becomes two rows; one without a good continuation disappears:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
@@ -100,6 +100,48 @@ class Continuations(NamedTuple):
     """(R,), the log-probability of EOS, also where EOS is not among the best."""
 
 
+@dataclass(frozen=True)
+class SearchOptions:
+    """How search goes on, and what it returns; wrong options are a `UserError`."""
+
+    beam: int = 5
+    """How many prefixes of a sentence stay at each step, less the finished hypotheses."""
+    length_penalty: float = 1.0
+    """The exponent of the length by which a log-probability is divided, for the score."""
+    max_ratio: float = 2.0
+    max_extra: int = 20
+    """A prefix of int(max_ratio * source pieces) + max_extra pieces must end."""
+    nbest: int = 1
+    """How many hypotheses to return for each sentence."""
+    stop: Stop = "proven"
+    """A sentence without live prefixes leaves the batch; and so does one whose result is `proven`,
+    or `likely`: this is sooner, and usual in toolkits."""
+    refill: bool = False
+    """Keep the beam as wide at each step as at the first, see `RefilledSearch`."""
+
+    def __post_init__(self) -> None:
+        check_search(self.beam, self.nbest, self.length_penalty)
+
+    @property
+    def refills_beam(self) -> bool:
+        """Whether `refill` makes a difference: in greedy search it makes none."""
+        return self.refill and self.beam > 1
+
+    def limit_target(self, source_pieces: int, longest: int) -> int:
+        """The largest number of pieces of a target, which a model limits to `longest`."""
+        return min(max(0, int(self.max_ratio * source_pieces) + self.max_extra), longest)
+
+
+def check_search(beam: int, nbest: int, length_penalty: float) -> None:
+    """Refuse settings with which no engine can search."""
+    if not 1 <= nbest <= beam:
+        raise UserError(
+            f"decoding.nbest={nbest}: must be at least 1 and at most decoding.beam={beam}"
+        )
+    if not length_penalty >= 0:  # refuses nan, too
+        raise UserError(f"decoding.length_penalty={length_penalty}: give 0 or more")
+
+
 Candidate = tuple[float, int, int]
 """A continuation: its negative log-probability, the rank of its prefix, its last piece."""
 
@@ -119,7 +161,7 @@ class SentenceSearch:
         return sorted(self.finished, key=lambda h: (-h.score, len(h.ids), h.ids))[:count]
 
     def extend_prefixes(
-        self, rows: range, position: int, best: Continuations, beam: int, penalty: float
+        self, rows: range, position: int, best: Continuations, options: SearchOptions
     ) -> list[int]:
         """Continue the live prefixes, which are the rows `rows` of this step.
 
@@ -137,10 +179,10 @@ class SentenceSearch:
         candidates.sort()  # of equal candidates: first the earlier prefix, then the smaller id
         prefixes, self.live = self.live, []
         parents = []
-        for negative_logprob, rank, piece in self.select_candidates(candidates, beam):
+        for negative_logprob, rank, piece in self.select_candidates(candidates, options.beam):
             ids = prefixes[rank][1]
             if piece == EOS:
-                score = -negative_logprob / math.pow(len(ids) + 1, penalty)
+                score = -negative_logprob / math.pow(len(ids) + 1, options.length_penalty)
                 self.finished.append(Hypothesis(ids, score, -negative_logprob))
             else:
                 self.live.append((-negative_logprob, [*ids, piece]))
@@ -151,33 +193,33 @@ class SentenceSearch:
         """The candidates that stay; `candidates` has the best first."""
         return candidates[: beam - len(self.finished)]
 
-    def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
+    def is_decided(self, options: SearchOptions) -> bool:
         """Whether no completion of a live prefix can get among the n best.
 
         A completion has at most the log-probability of its prefix and at most limit + 1 pieces. So
         its score is at most logprob / (limit + 1)**penalty. The search stops only if the n-th
         finished hypothesis is strictly better than that, so stopping never changes the result.
 
-        With `likely`, a completion counts as if it ended with its next piece. A longer one could
-        have a better score, since it is divided by a greater length, but this is rare.
+        With the stop `likely`, a completion counts as if it ended with its next piece. A longer one
+        could have a better score, since it is divided by a greater length, but this is rare.
         """
         if not self.live:
             return True
-        if len(self.finished) < nbest:
+        if len(self.finished) < options.nbest:
             return False
-        longest = self.limit if stop == "proven" else len(self.live[0][1])
-        bound = max(logprob for logprob, _ in self.live) / math.pow(longest + 1, penalty)
-        return self.best_hypotheses(nbest)[-1].score > bound
+        longest = self.limit if options.stop == "proven" else len(self.live[0][1])
+        best_logprob = max(logprob for logprob, _ in self.live)
+        bound = best_logprob / math.pow(longest + 1, options.length_penalty)
+        return self.best_hypotheses(options.nbest)[-1].score > bound
 
 
-@dataclass(slots=True)
 class RefilledSearch(SentenceSearch):
     """The search for one sentence with a beam that stays full, as `generate` of `transformers`.
 
     `likely` is its early_stopping=False, `proven` its early_stopping="never".
     """
 
-    beam: int = field(kw_only=True)
+    __slots__ = ()
 
     def select_candidates(self, candidates: list[Candidate], beam: int) -> list[Candidate]:
         """The best `beam` candidates that continue, and those among the best `beam` that end."""
@@ -185,18 +227,17 @@ class RefilledSearch(SentenceSearch):
         continuing = [candidate for candidate in candidates if candidate[2] != EOS][:beam]
         return sorted([*ending, *continuing])
 
-    def is_decided(self, nbest: int, penalty: float, stop: Stop = "proven") -> bool:
+    def is_decided(self, options: SearchOptions) -> bool:
         """See `SentenceSearch`; `likely`: no live prefix beats the worst hypothesis of the beam."""
-        if stop == "proven":
-            # By name: `super` fails here, because a dataclass with slots is a new class.
-            return SentenceSearch.is_decided(self, nbest, penalty)
+        if options.stop == "proven":
+            return super().is_decided(options)
         if not self.live:
             return True
-        if len(self.finished) < self.beam:
+        if len(self.finished) < options.beam:
             return False
         logprob, ids = self.live[0]
-        worst = self.best_hypotheses(self.beam)[-1]
-        return worst.score >= logprob / math.pow(len(ids), penalty)
+        worst = self.best_hypotheses(options.beam)[-1]
+        return worst.score >= logprob / math.pow(len(ids), options.length_penalty)
 
 
 @contextmanager
@@ -233,36 +274,12 @@ def find_continuations(logits: Tensor, beam: int) -> Continuations:
     return Continuations(values.tolist(), ids.tolist(), end_logprobs)
 
 
-def check_search(beam: int, nbest: int, length_penalty: float) -> None:
-    """Refuse settings with which no engine can search."""
-    if not 1 <= nbest <= beam:
-        raise UserError(
-            f"decoding.nbest={nbest}: must be at least 1 and at most decoding.beam={beam}"
-        )
-    if not length_penalty >= 0:  # refuses nan, too
-        raise UserError(f"decoding.length_penalty={length_penalty}: give 0 or more")
-
-
-def start_searches(limits: list[int], beam: int, refill: bool) -> Sequence[SentenceSearch]:
-    """A search for each sentence. Greedy search is the same with `refill` and without."""
-    if refill and beam > 1:
-        return [RefilledSearch(limit, beam=beam) for limit in limits]
-    return [SentenceSearch(limit) for limit in limits]
-
-
 def search(
     model: Seq2Seq[SomeCache],
     source: Tensor,
     features: dict[str, Tensor],
     mask: Tensor,
-    *,
-    beam: int = 5,
-    length_penalty: float = 1.0,
-    max_ratio: float = 2.0,
-    max_extra: int = 20,
-    nbest: int = 1,
-    stop: Stop = "proven",
-    refill: bool = False,
+    options: SearchOptions,
 ) -> list[list[Hypothesis]]:
     """Translate source (B, S), with features (B, S) each and mask (B, S).
 
@@ -273,24 +290,16 @@ def search(
     Finished hypotheses are ranked by logprob / length**length_penalty, where the length counts EOS
     (Wu et al. 2016 without the constant 5).
 
-    Args:
-        max_ratio, max_extra: a prefix of int(max_ratio * source pieces) + max_extra pieces
-            must end.
-        nbest: how many hypotheses to return for each sentence.
-        stop: a sentence without live prefixes leaves the batch; and so does one whose result is
-            `proven`, or `likely`: this is sooner, and usual in toolkits.
-        refill: keep the beam as wide at each step as at the first, see `RefilledSearch`.
-
     Returns:
         For each sentence, its best hypotheses, the best first.
     """
-    check_search(beam, nbest, length_penalty)
     piece_counts = [count - 1 for count in mask.sum(1).tolist()]  # without EOS
-    limits = [max(0, int(max_ratio * count) + max_extra) for count in piece_counts]
-    limits = [min(limit, model.longest_target) for limit in limits]
-    sentences = start_searches(limits, beam, refill)
-    # With `refill`, one of a prefix's continuations may end and others must fill the beam.
-    width = beam + 1 if refill and beam > 1 else beam
+    sentence_class = RefilledSearch if options.refills_beam else SentenceSearch
+    sentences = [
+        sentence_class(options.limit_target(count, model.longest_target)) for count in piece_counts
+    ]
+    # In a beam that is refilled, one of a prefix's continuations may end and others must fill it.
+    width = options.beam + 1 if options.refills_beam else options.beam
     with inference_mode(model):
         cache = model.start_cache(model.encode(source, features, mask), mask)
         tokens = torch.full((len(sentences),), BOS, device=source.device)
@@ -301,10 +310,8 @@ def search(
             row = 0
             for sentence in active:
                 rows = range(row, row + len(sentence.live))
-                continued_rows = sentence.extend_prefixes(
-                    rows, position, best, beam, length_penalty
-                )
-                if sentence.is_decided(nbest, length_penalty, stop):
+                continued_rows = sentence.extend_prefixes(rows, position, best, options)
+                if sentence.is_decided(options):
                     sentence.live = []
                 else:
                     parents += continued_rows
@@ -315,7 +322,7 @@ def search(
             last_pieces = [ids[-1] for sentence in active for _, ids in sentence.live]
             tokens = torch.tensor(last_pieces, device=source.device)
             position += 1
-    return [sentence.best_hypotheses(nbest) for sentence in sentences]
+    return [sentence.best_hypotheses(options.nbest) for sentence in sentences]
 
 
 def score_batch(model: Seq2Seq[SomeCache], batch: Batch) -> list[tuple[float, int]]:

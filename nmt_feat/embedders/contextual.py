@@ -47,8 +47,8 @@ class Contextual(nn.Module):
         width: of the encoder's states.
     """
 
-    context = True
-    """Whether it reads vectors, not ids."""
+    reads = "vectors"
+    """What it reads: vectors of distinct tokens."""
 
     def __init__(self, size: int, dim: int, std: float, width: int) -> None:
         super().__init__()

@@ -25,8 +25,8 @@ class Linear(nn.Module):
         std: scale at the start.
     """
 
-    numeric = True
-    """Whether it reads ids that stand for numbers."""
+    reads = "numbers"
+    """What it reads: ids that stand for numbers."""
     numbers: Tensor
     """`(size,)`: the standardised number of each id."""
     is_number: Tensor

@@ -17,8 +17,8 @@ class Units(nn.Module):
     units gets zeros. The number of padding columns does not change the result.
     """
 
-    units = True
-    """Whether it reads the units of distinct tokens, not an id for each token."""
+    reads = "units"
+    """What it reads: the units of distinct tokens. Without this attribute, a class reads ids."""
 
 
 class Mean(Units):

@@ -22,7 +22,7 @@ from nmt_feat.base.ragged import Ragged
 from nmt_feat.embedders.contextual import compute_states
 from nmt_feat.encoders.windows import EncoderWindows
 from nmt_feat.errors import UserError
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.sentences import Integers
 
@@ -61,9 +61,9 @@ class _Window(NamedTuple):
     spans: list[tuple[int, int]]  # of these pieces, in the text
 
 
-def transformers() -> Any:
-    """Import the package, an extra, and silence it."""
-    package = optional("transformers", "an encoder of Hugging Face", "transformers")
+def import_transformers() -> Any:
+    """The package `transformers`, an extra, silenced."""
+    package = import_optional("transformers", "an encoder of Hugging Face", "transformers")
     package.utils.logging.set_verbosity_error()
     package.utils.logging.disable_progress_bar()
     return package
@@ -90,7 +90,7 @@ class LanguageModel:
                 f"{self.where}: no such folder; give the folder of an encoder, as "
                 "hf download NAME --local-dir FOLDER makes it"
             )
-        config = self._read(transformers().AutoConfig)
+        config = self._read(import_transformers().AutoConfig)
         width, layers = (
             getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers")
         )
@@ -131,7 +131,7 @@ class LanguageModel:
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The encoder's fast tokeniser."""
-        tokenizer = self._read(transformers().AutoTokenizer)
+        tokenizer = self._read(import_transformers().AutoTokenizer)
         if not tokenizer.is_fast:
             raise UserError(
                 f"{self.where}: its tokeniser {type(tokenizer).__name__} does not give the "
@@ -148,7 +148,7 @@ class LanguageModel:
     def model(self) -> Any:
         """The encoder without its heads. It is an error if the files lack a weight."""
         options = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
-        model, info = self._read(transformers().AutoModel, **options)
+        model, info = self._read(import_transformers().AutoModel, **options)
         missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
         if missing:
             raise UserError(
@@ -191,11 +191,13 @@ class LanguageModel:
         owners = coded.get("overflow_to_sample_mapping", range(len(texts)))
         for i, text in enumerate(owners):
             pieces = np.flatnonzero(np.array(coded["special_tokens_mask"][i]) == 0)
-            start, end = (int(pieces[0]), int(pieces[-1]) + 1) if len(pieces) else (0, 0)
-            if len(pieces) and i > 0 and owners[i - 1] == text:
-                start += overlap // 2
-            if len(pieces) and i + 1 < len(owners) and owners[i + 1] == text:
-                end -= overlap - overlap // 2
+            start = end = 0
+            if len(pieces):
+                start, end = int(pieces[0]), int(pieces[-1]) + 1
+                if i > 0 and owners[i - 1] == text:  # an earlier window overlaps
+                    start += overlap // 2
+                if i + 1 < len(owners) and owners[i + 1] == text:  # a later one
+                    end -= overlap - overlap // 2
             inner = slice(start, end)
             yield _Window(text, coded["input_ids"][i], inner, coded["offset_mapping"][i][inner])
 
@@ -210,8 +212,11 @@ class LanguageModel:
         lengths = np.array([len(window.ids) for window in windows], np.int64)
         offsets = np.append(0, np.cumsum(lengths))
         ids = np.array([id for window in windows for id in window.ids], np.int32)
-        starts = zip(windows, offsets.tolist(), strict=False)
-        places = [start + i for w, start in starts for i in range(w.inner.start, w.inner.stop)]
+        places = [
+            offset + i
+            for window, offset in zip(windows, offsets[:-1].tolist(), strict=True)
+            for i in range(window.inner.start, window.inner.stop)
+        ]
         counts, spans = self._collect_spans(texts, windows)
         self._check_ids(ids)
         encoder_windows = EncoderWindows(Ragged(ids, offsets), np.array(places, np.int64))

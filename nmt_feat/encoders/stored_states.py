@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -30,32 +31,27 @@ def store_states(
     model: LanguageModel, texts: Lines, cache: Path, report_progress: Callable[[str], None]
 ) -> Path:
     """Store the states of texts in a folder of `cache`, unless they are there; returns it."""
-    return _store(
-        model, texts, cache, model.identify(cache), open_states, _write_states, report_progress
-    )
+    write = partial(_write_states, model, texts, report_progress)
+    return _store(texts, cache, model.identify(cache), open_states, write)
 
 
-def store_input(
-    model: LanguageModel, texts: Lines, cache: Path, report_progress: Callable[[str], None]
-) -> Path:
+def store_input(model: LanguageModel, texts: Lines, cache: Path) -> Path:
     """As `store_states`, with the encoder's input in place of its states."""
     identity = [*model.identify(cache), "live"]
-    return _store(model, texts, cache, identity, open_input, _write_input, report_progress)
+    return _store(texts, cache, identity, open_input, partial(_write_input, model, texts))
 
 
 def _store(
-    model: LanguageModel,
     texts: Lines,
     cache: Path,
     identity: list[object],
     open_folder: Callable[[Path], object],
-    write: Callable[[LanguageModel, Lines, Path, Callable[[str], None]], None],
-    report_progress: Callable[[str], None],
+    write: Callable[[Path], None],
 ) -> Path:
-    """Write the folder for texts, unless it is there.
+    """Write a folder for texts, unless it is there.
 
     Its name is a hash of the texts and of `identity`. If several processes call this, one writes
-    and the others wait.
+    and the others wait. `open_folder` fails if the folder is missing or damaged.
     """
     key = hashlib.sha256(json.dumps(identity).encode())
     for text in texts:
@@ -72,7 +68,7 @@ def _store(
                 remove_tree(damaged)
             building.mkdir()
             try:
-                write(model, texts, building, report_progress)
+                write(building)
             except BaseException:  # nobody else would delete it: other settings, other folder
                 shutil.rmtree(building, ignore_errors=True)
                 raise
@@ -81,7 +77,7 @@ def _store(
 
 
 def _write_states(
-    model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]
+    model: LanguageModel, texts: Lines, report_progress: Callable[[str], None], folder: Path
 ) -> None:
     iterator, counts, done = iter(texts), [], 0
     with (folder / "spans").open("wb") as spans, (folder / "vectors").open("wb") as vectors:
@@ -92,16 +88,16 @@ def _write_states(
             vectors.write(block_states.vectors.tobytes())
             done += len(block)
             if len(texts) > BLOCK:
-                say(f"vectors of {model.folder.name}: {done:,} of {len(texts):,} sentences")
+                report_progress(
+                    f"vectors of {model.folder.name}: {done:,} of {len(texts):,} sentences"
+                )
     np.save(folder / "counts.npy", np.concatenate(counts))
     about = {"width": model.width, "precision": model.precision}
     _write_description(folder, ("counts.npy", "spans", "vectors"), about)
 
 
-def _write_input(
-    model: LanguageModel, texts: Lines, folder: Path, say: Callable[[str], None]
-) -> None:
-    iterator, counts, lengths, done = iter(texts), [], [np.zeros(1, np.int64)], 0
+def _write_input(model: LanguageModel, texts: Lines, folder: Path) -> None:
+    iterator, counts, lengths, written_count = iter(texts), [], [np.zeros(1, np.int64)], 0
     names = ("spans", "ids", "places")
     with contextlib.ExitStack() as files:
         spans, ids, places = (files.enter_context((folder / n).open("wb")) for n in names)
@@ -111,15 +107,16 @@ def _write_input(
             lengths.append(np.diff(block_input.vectors.texts.offsets))
             spans.write(block_input.spans.tobytes())
             ids.write(block_input.vectors.texts.values.tobytes())
-            places.write((block_input.vectors.places + done).tobytes())
-            done += len(block_input.vectors.texts.values)
+            # A block's places count from its first id, those in the file from the first of all.
+            places.write((block_input.vectors.places + written_count).tobytes())
+            written_count += len(block_input.vectors.texts.values)
     np.save(folder / "counts.npy", np.concatenate(counts))
     np.save(folder / "offsets.npy", np.cumsum(np.concatenate(lengths)))
     _write_description(folder, ("counts.npy", "offsets.npy", *names), {})
 
 
 def _write_description(folder: Path, names: Iterable[str], about: dict[str, Any]) -> None:
-    """Write `about.json`: what is known about the states, and the sums of the files."""
+    """Write `about.json`: the form of the states, and the sums of the files."""
     sums = {name: hash_file_cached(folder / name, folder.parent) for name in names}
     content = json.dumps({**about, "files": sums})
     (folder / "about.json").write_text(content, encoding="utf-8")

@@ -63,16 +63,13 @@ class _GateSums:
     def list_means(self) -> list[GateValue]:
         """The mean weights of the most frequent values."""
         order = self.pieces.argsort(descending=True, stable=True)[:MOST_VALUES].tolist()
-        means = {id: (self.weights[id] / self.pieces[id]).tolist() for id in order}
-        return [
-            GateValue(
-                value=self.labels[id],
-                pieces=int(self.pieces[id]),
-                weights=dict(zip(self.parts, means[id], strict=True)),
-            )
-            for id in order
-            if self.pieces[id]
-        ]
+        values = []
+        for id in order:
+            if pieces := int(self.pieces[id]):
+                means = (self.weights[id] / self.pieces[id]).tolist()
+                weights = dict(zip(self.parts, means, strict=True))
+                values.append(GateValue(self.labels[id], pieces, weights))
+        return values
 
 
 @torch.inference_mode()

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from nmt_feat.base.checksums import check_sums, write_summed
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.forms import Statistics
-from nmt_feat.evaluation.languages import DEFAULT
-from nmt_feat.evaluation.metrics import make_metrics, one_line
+from nmt_feat.evaluation.languages import BY_WORDS, Scoring
 from nmt_feat.evaluation.packed_runs import read_packed_counts
+from nmt_feat.evaluation.scores import make_scorers, scored_line
 
 Counts = Statistics
 """Those of a run, by metric: whole numbers for BLEU and chrF, any numbers for other metrics."""
@@ -37,23 +37,20 @@ COLUMNS = {
 Columns of other metrics are numbered."""
 
 
-def sentence_counts(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    tokenized: bool = False,
-    tokenizer: str = DEFAULT,
+def count_sentences(
+    hypotheses: Sequence[str], references: Sequence[str], scoring: Scoring = BY_WORDS
 ) -> dict[str, Counts]:
     """The counts of BLEU and chrF, (sentences, columns); their sums give the corpus's score."""
-    hypotheses, references = list(map(one_line, hypotheses)), list(map(one_line, references))
+    hypotheses, references = list(map(scored_line, hypotheses)), list(map(scored_line, references))
     return {
-        name: np.array(metric._extract_corpus_statistics(hypotheses, [references]), np.int64)
-        for name, metric in zip(COLUMNS, make_metrics(tokenized, tokenizer), strict=True)
+        name: np.array(scorer._extract_corpus_statistics(hypotheses, [references]), np.int64)
+        for name, scorer in zip(COLUMNS, make_scorers(scoring), strict=True)
     }
 
 
 def hash_references(references: Sequence[str]) -> str:
     """SHA-256 of the references, by which two files of counts of one test set are recognised."""
-    return hashlib.sha256("\n".join(map(one_line, references)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(map(scored_line, references)).encode()).hexdigest()
 
 
 def counts_file(name: str) -> str:
@@ -63,13 +60,12 @@ def counts_file(name: str) -> str:
 
 def write_counts(path: Path, counts: Mapping[str, Counts], references: Sequence[str]) -> None:
     """Write a Parquet file: a row for each sentence, a column for each count, no text."""
-    columns = {
-        f"{metric} {name}": pa.array(
-            values[:, i].astype(np.int32 if metric in COLUMNS else np.float64)
-        )
-        for metric, values in counts.items()
-        for i, name in enumerate(COLUMNS.get(metric, range(1, values.shape[1] + 1)))
-    }
+    columns: dict[str, pa.Array] = {}
+    for metric, values in counts.items():
+        names = COLUMNS.get(metric, range(1, values.shape[1] + 1))
+        kind = np.int32 if metric in COLUMNS else np.float64
+        for name, column in zip(names, values.T, strict=True):
+            columns[f"{metric} {name}"] = pa.array(column.astype(kind))
     metadata = {"references": hash_references(references)}
     content = pa.BufferOutputStream()
     pq.write_table(

@@ -16,7 +16,8 @@ from nmt_feat.errors import UserError, short_repr, suggest
 Statistics = NDArray[Any]
 """Numbers of each sentence, (sentences, columns)."""
 Numbers = NDArray[np.float64]
-Score = Callable[[Numbers | Statistics], Numbers]
+ScoreFunction = Callable[[Numbers | Statistics], Numbers]
+"""From summed statistics (..., columns) to scores (...)."""
 
 
 def score_bleu(counts: Numbers | Statistics) -> Numbers:
@@ -56,13 +57,13 @@ def score_mean(sums: Numbers | Statistics) -> Numbers:
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0.0)
 
 
-FORMS: dict[str, Score] = {"mean": score_mean, "bleu": score_bleu, "chrf": score_chrf}
+FORMS: dict[str, ScoreFunction] = {"mean": score_mean, "bleu": score_bleu, "chrf": score_chrf}
 """By form, the function from summed statistics to the score."""
-COMMON_METRICS: dict[str, Score] = {"BLEU": score_bleu, "chrF": score_chrf}
+COMMON_METRICS: dict[str, ScoreFunction] = {"BLEU": score_bleu, "chrF": score_chrf}
 """Metrics that every record has, so that any two runs can be compared."""
 
 
-def score_by_form(form: str) -> Score:
+def score_by_form(form: str) -> ScoreFunction:
     """The function from summed statistics to the score, for metrics of this form."""
     if form not in FORMS:
         raise UserError(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sacrebleu.metrics.bleu import BLEU
 
+from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.errors import UserError, suggest
-
-if TYPE_CHECKING:
-    from nmt_feat.config.data_schema import DataConfig
+from nmt_feat.extras import import_optional
 
 DEFAULT, CHARACTERS = "13a", "char"
 TOKENIZERS: tuple[str, ...] = tuple(BLEU.TOKENIZERS)
@@ -60,6 +57,10 @@ class Scoring:
     unit: str = "word"
     language: str = ""
     glossary: str | None = None
+
+
+BY_WORDS = Scoring()
+"""How text with spaces between words is scored, unless its settings say otherwise."""
 
 
 def language_tokenizer(language: str) -> str:
@@ -114,13 +115,6 @@ def check_scoring(data: DataConfig) -> None:
 def check_packages(tokenizer: str, source: str) -> None:
     """Refuse a tokeniser whose packages are missing; `source` is the setting that asks for it."""
     modules, extra = PACKAGES.get(tokenizer, ((), ""))
+    needed_by = f"{source}: BLEU by sacreBLEU's tokeniser {tokenizer}"
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            missing = isinstance(error, ModuleNotFoundError)
-            reason = "" if missing else f" (importing it failed: {error})"
-            raise UserError(
-                f"{source}: BLEU by sacreBLEU's tokeniser {tokenizer} needs the package {module}"
-                f"{reason}: pip install 'nmt_feat[{extra}]', or set data.bleu_tokenizer=char"
-            ) from None
+        import_optional(module, needed_by, extra, alternative="set data.bleu_tokenizer=char")

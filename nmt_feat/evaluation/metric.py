@@ -17,7 +17,7 @@ from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.evaluation.forms import COMMON_METRICS, FORMS, Statistics
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.evaluation.metrics import MetricScore, Scores, one_line
+from nmt_feat.evaluation.scores import MetricScore, Scores, scored_line
 
 RESERVED_NAMES = (*COMMON_METRICS, "TER", "perplexity")
 """Names that a user-defined metric cannot have."""
@@ -125,7 +125,7 @@ def measure_texts(
     metric: Metric, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
 ) -> Statistics:
     """The statistics of each sentence; a mistake of a user-defined class is a `UserError`."""
-    texts = ([one_line(text) for text in side] for side in (sources, hypotheses, references))
+    texts = ([scored_line(text) for text in side] for side in (sources, hypotheses, references))
     with naming_failures(type(metric), Metric):
         statistics = np.asarray(metric.measure_sentences(*texts))
     where = f"{type(metric).__module__}.{type(metric).__qualname__}"
@@ -192,15 +192,13 @@ def add_scores(
 
 def list_missing(metrics: Mapping[str, Metric], scores: Scores) -> dict[str, Metric]:
     """The metrics that scores lack, or have by another signature."""
-    missing: dict[str, Metric] = {}
-    for key, metric in metrics.items():
-        if metric.name in COMMON_METRICS:
-            continue
-        score = scores.all_metrics().get(metric.name)
-        # TER of earlier records stays, whatever the version of sacreBLEU in its signature.
-        is_other = metric.name in scores.metrics and (
-            scores.metrics[metric.name].signature != full_signature(metric)
-        )
-        if score is None or is_other:
-            missing[key] = metric
-    return missing
+    return {key: metric for key, metric in metrics.items() if not _has_score(scores, metric)}
+
+
+def _has_score(scores: Scores, metric: Metric) -> bool:
+    if metric.name in COMMON_METRICS:
+        return True
+    if metric.name in scores.metrics:
+        return scores.metrics[metric.name].signature == full_signature(metric)
+    # TER of earlier records stays, whatever the version of sacreBLEU in its signature.
+    return metric.name == "TER" and scores.ter is not None

@@ -17,7 +17,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.forms import Statistics
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric
-from nmt_feat.evaluation.metrics import make_metrics
+from nmt_feat.evaluation.scores import make_scorers
 
 
 class SacreBLEUMetric(Metric):
@@ -51,7 +51,7 @@ class BLEU(SacreBLEUMetric):
 
     def __init__(self, scoring: Scoring) -> None:
         super().__init__(scoring)
-        self.scorer = make_metrics(scoring.tokenized, scoring.tokenizer)[0]
+        self.scorer = make_scorers(scoring)[0]
 
 
 class ChrF(SacreBLEUMetric):

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.batches import collate, order_batches
 from nmt_feat.data.store import EncodedSplit
-from nmt_feat.decoding.search import Hypothesis, Seq2Seq, SomeCache, Stop, score_batch, search
-
-if TYPE_CHECKING:
-    from nmt_feat.training.objective import Objective
+from nmt_feat.decoding.search import (
+    Hypothesis,
+    SearchOptions,
+    Seq2Seq,
+    SomeCache,
+    Stop,
+    score_batch,
+    search,
+)
+from nmt_feat.training.objective import Objective
 
 ALL_BATCHES = slice(None)
 """The share of a single process."""
@@ -36,22 +42,19 @@ def translate_split(
 
     Sentences of other shares have no translation. A blank line has an empty translation.
     """
+    options = SearchOptions(
+        beam=cfg.beam,
+        length_penalty=cfg.length_penalty,
+        max_ratio=cfg.max_ratio,
+        max_extra=cfg.max_extra,
+        nbest=cfg.nbest,
+        stop=cast(Stop, cfg.stop),
+        refill=cfg.refill,
+    )
     results: list[list[Hypothesis]] = [[] for _ in range(len(split))]
     for indices in order_batches(split, max(1, cfg.batch_tokens // cfg.beam))[share]:
         batch = collate(split, indices, features).to(device)
-        nbest = search(
-            model,
-            batch.source,
-            batch.features,
-            batch.source_mask,
-            beam=cfg.beam,
-            length_penalty=cfg.length_penalty,
-            max_ratio=cfg.max_ratio,
-            max_extra=cfg.max_extra,
-            nbest=cfg.nbest,
-            stop=cast(Stop, cfg.stop),
-            refill=cfg.refill,
-        )
+        nbest = search(model, batch.source, batch.features, batch.source_mask, options)
         is_blank = (split.source_lengths[indices] == 1).tolist()  # only the end symbol
         for index, hypotheses, empty in zip(batch.indices, nbest, is_blank, strict=True):
             results[index] = [Hypothesis([], 0.0, 0.0)] if empty else hypotheses

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nmt_feat.annotators.base import lemmatize_texts, make_annotators
+from nmt_feat.annotators.texts import lemmatize_texts, make_annotators
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.forms import Statistics
@@ -61,8 +61,9 @@ class TermSuccess(TermMetric):
         """For each sentence, 100 times the number of right terms, and the number of terms."""
         targets = sorted({term.target for term in self.glossary.terms})
         words_of = dict(zip(targets, self.split_texts(targets), strict=True))
-        texts, rows = map(self.split_texts, (hypotheses, references)), []
-        for source, hypothesis, reference in zip(sources, *texts, strict=True):
+        words_of_texts = map(self.split_texts, (hypotheses, references))
+        rows = []
+        for source, hypothesis, reference in zip(sources, *words_of_texts, strict=True):
             counts = Counter(match.term.target for match in self.glossary.find_terms(source))
             right = total = 0
             for target, count in counts.items():

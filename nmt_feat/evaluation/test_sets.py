@@ -12,16 +12,16 @@ from nmt_feat.base.checksums import write_summed
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, Seq2Seq
-from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
+from nmt_feat.evaluation.counts import count_sentences, counts_file, write_counts
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics
-from nmt_feat.evaluation.metrics import (
+from nmt_feat.evaluation.readings import measure_readings
+from nmt_feat.evaluation.scores import (
     Reading,
     Scores,
-    one_line,
-    reading_accuracy,
-    score,
-    word_perplexity,
+    measure_perplexity,
+    score_translations,
+    scored_line,
 )
 from nmt_feat.evaluation.split_decoding import format_nbest_line, score_split, translate_split
 from nmt_feat.text.subwords import Subwords
@@ -90,11 +90,10 @@ def evaluate_split(
         ]
         write_hypotheses(folder, f"{name}.nbest", lines)
     references, scoring = split.target_texts, choose_scoring(cfg.data)
-    tokens = scoring.tokenized, scoring.tokenizer
-    scores = score(best, references, *tokens)
-    scores.perplexity = word_perplexity(decoded.logprobs, references, scoring.unit)
+    scores = score_translations(best, references, scoring)
+    scores.perplexity = measure_perplexity(decoded.logprobs, references, scoring.unit)
     scores.perplexity_unit = scoring.unit
-    counts = sentence_counts(best, references, *tokens)
+    counts = count_sentences(best, references, scoring)
     metrics = build_metrics(cfg.metrics, scoring)
     counts |= add_scores(metrics, scores, split.source_texts, best, references)
     write_counts(folder / counts_file(name), counts, references)
@@ -105,7 +104,7 @@ def evaluate_split(
 
 def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
     """Write `<name>.hyp` with exactly the lines that are scored; the name of the file."""
-    text = "".join(one_line(hypothesis) + "\n" for hypothesis in hypotheses)
+    text = "".join(scored_line(hypothesis) + "\n" for hypothesis in hypotheses)
     write_summed(folder / f"{name}.hyp", text.encode())
     return f"{name}.hyp"
 
@@ -113,4 +112,4 @@ def write_hypotheses(folder: Path, name: str, hypotheses: Sequence[str]) -> str:
 def score_readings(cfg: TrainConfig, split: EncodedSplit, hypotheses: Sequence[str]) -> Reading:
     """Reading accuracy of the translations of a split."""
     values = [[split.feature_text(n, i) for n in cfg.features] for i in range(len(split))]
-    return reading_accuracy(split.source_texts, split.target_texts, hypotheses, values)
+    return measure_readings(split.source_texts, split.target_texts, hypotheses, values)

@@ -25,7 +25,7 @@ from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.decoding.search import Hypothesis, check_search
 from nmt_feat.errors import UserError
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 from nmt_feat.features import Categorical
 from nmt_feat.model.embedding import SourceEmbedding, sinusoidal_positions
 from nmt_feat.model.transformer import Attention, DecoderLayer, EncoderLayer, Transformer
@@ -54,9 +54,9 @@ Tuples = NDArray[np.int32]
 Table = NDArray[np.float32]
 
 
-def ctranslate2() -> Any:
+def import_ctranslate2() -> Any:
     """The package `ctranslate2`, which is an extra."""
-    return optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
+    return import_optional("ctranslate2", "an export to CTranslate2", "ctranslate2")
 
 
 def stack_columns(split: EncodedSplit, features: Sequence[str]) -> Tuples:
@@ -104,14 +104,14 @@ def merge_tuples(embedding: SourceEmbedding, tuples: Tuples) -> Table:
     return table * np.float32(np.sqrt(table.shape[1]))
 
 
-def export(
+def export_model(
     model: Transformer,
     tuples: Tuples | None,
     folder: Path,
     quantization: str | None,
     weights: str = "",
 ) -> None:
-    """Write `model` for CTranslate2.
+    """Write a model for CTranslate2.
 
     Args:
         model: on CPU; `quantization` is one of `QUANTIZATIONS` or None for fp32.
@@ -119,7 +119,7 @@ def export(
         folder: the folder to create; it must not exist.
         weights: the SHA-256 sum of the file of the model's weights.
     """
-    specs = ctranslate2().specs
+    specs = import_ctranslate2().specs
     if tuples is None:
         tables = fold_tables(model.source)
         assert tables is not None, "this combiner needs tuples"
@@ -246,10 +246,11 @@ class Exported:
             self.row_of = {row.tobytes(): i for i, row in enumerate(tuples)}
             for i, piece in enumerate(tuples[:, 0].tolist()):
                 self.most_frequent.setdefault(piece, i)
-        self.translator = ctranslate2().Translator(str(folder), "auto", intra_threads=threads)
+        package = import_ctranslate2()
+        self.translator = package.Translator(str(folder), "auto", intra_threads=threads)
 
-    def tokens(self, rows: Tuples, nearest: bool) -> tuple[list[str] | None, bool]:
-        """The exported tokens of a sentence's tuples; None if one of these was not exported.
+    def name_tuples(self, rows: Tuples, nearest: bool) -> tuple[list[str] | None, bool]:
+        """The exported model's tokens for a sentence's tuples; None if one was not exported.
 
         With `nearest`, it is replaced by its piece's most frequent tuple, if there is any; the
         second value says whether that happened.
@@ -312,7 +313,9 @@ class Exported:
         """Beam search by CTranslate2."""
         check_search(cfg.beam, cfg.nbest, cfg.length_penalty)
         rows, bounds = stack_columns(split, features), split.source.offsets
-        encoded = [self.tokens(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))]
+        encoded = [
+            self.name_tuples(rows[bounds[i] : bounds[i + 1]], nearest) for i in range(len(split))
+        ]
         tokens = {
             i: pieces for i, (pieces, _) in enumerate(encoded) if pieces and len(pieces) <= LONGEST
         }

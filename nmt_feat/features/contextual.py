@@ -129,12 +129,12 @@ class EncoderVectors(FeatureKind):
         self,
         vocabulary: FeatureVocab,
         encoder: LanguageModel,
-        states_of_train: States | EncoderInput,
+        states: States | EncoderInput,
         texts: Any,
         cache: Path,
     ) -> FeatureVocab:
         """Add the scale of the vectors of train, and the sum of the encoder's files."""
-        scale = stored_states.find_scale(encoder, states_of_train, texts)
+        scale = stored_states.find_scale(encoder, states, texts)
         file_sum = encoder.hash_files(cache)
         return replace(vocabulary, scale=scale, sum=file_sum, layer=encoder.layer)
 
@@ -211,7 +211,7 @@ class LiveEncoder(EncoderVectors):
         self, encoder: LanguageModel, texts: Any, cache: Path, say: Callable[[str], None]
     ) -> Path:
         """Store the encoder's input for these texts in `cache`, unless it is there."""
-        return stored_states.store_input(encoder, texts, cache, say)
+        return stored_states.store_input(encoder, texts, cache)
 
     def open_states(self, folder: Path) -> States | EncoderInput:
         """The stored input, memory-mapped."""

@@ -373,11 +373,7 @@ class FeatureKind:
         """Build the module that embeds `size` ids, with the width `dim`."""
         target, args = self.settings._target_, self.settings.args
         cls = locate_class(target)
-        # Classes of embedders say what they read by one of these attributes; most read ids.
-        inputs_by_flag = {"units": "units", "context": "vectors", "numeric": "numbers"}
-        flags = (flag for flag in inputs_by_flag if getattr(cls, flag, False))
-        inputs = inputs_by_flag.get(next(flags, ""), "ids")
-        if inputs not in self.embedded_as:
+        if getattr(cls, "reads", "ids") not in self.embedded_as:
             raise UserError(
                 f"{target}: cannot embed column={self.settings.column}; its _target_ is "
                 f"{self.embedders} of nmt_feat.features"

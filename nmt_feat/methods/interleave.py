@@ -91,9 +91,10 @@ class Interleave(Method):
         first_tokens = np.cumsum(repeats) - repeats  # of each piece
         ranks = np.arange(len(places)) - first_tokens[places]
         tokens = pieces[places]
+        first_id = first  # of each feature's tags: UNK, then the values
         for rank, name in enumerate(self.order, first_tag):
             is_tag = has_tags[places] & (ranks == rank)
             values = features[name][word_starts[places[is_tag]]]
-            tokens[is_tag] = first + np.maximum(values - END, 0)  # UNK, then the values
-            first += self.sizes[name] - END
+            tokens[is_tag] = first_id + np.maximum(values - END, 0)
+            first_id += self.sizes[name] - END
         return tokens, places

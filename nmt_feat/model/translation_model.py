@@ -26,7 +26,7 @@ class TranslationModel(nn.Module):
 
     source: SourceEmbedding
     method: Method
-    kept_elsewhere: frozenset[str] = frozenset()
+    external_weights: frozenset[str] = frozenset()
     """Names of parameters that never change, and that are stored outside of the run."""
     longest_source: int = ANY_LENGTH
     longest_target: int = ANY_LENGTH

@@ -13,7 +13,7 @@ from torch import nn
 
 from nmt_feat.config.schema import LoraConfig
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 
 MATRICES, BASE = ".lora_", ".base_layer."
 """Parts of the names of parameters: of A and B; and of W and c in layers that have A and B."""
@@ -21,7 +21,7 @@ MATRICES, BASE = ".lora_", ".base_layer."
 
 def peft() -> Any:
     """Import the package, which belongs to an extra."""
-    return optional("peft", "init.lora.rank", "transformers")
+    return import_optional("peft", "init.lora.rank", "transformers")
 
 
 def choose_layers(network: nn.Module, entries: Iterable[str]) -> list[str]:

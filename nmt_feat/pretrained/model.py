@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from nmt_feat.combiners import Combiner
 from nmt_feat.config.schema import LoraConfig
 from nmt_feat.embedders.ids import BOS
-from nmt_feat.encoders.states import transformers
+from nmt_feat.encoders.states import import_transformers
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Embedding
 from nmt_feat.model.embedding import Masking, SourceEmbedding
@@ -36,7 +36,7 @@ the output unless the model has another table there."""
 
 def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
     """The model of `transformers` for the content of its config.json, with random weights."""
-    package = transformers()
+    package = import_transformers()
     typed = _complete_config(config, dropouts)
     network = package.AutoModelForSeq2SeqLM.from_config(typed).float()
     # mT5, and T5 from version 1.1 on (which does not scale the inputs of the output layer), have a
@@ -50,7 +50,7 @@ def build_network(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> A
 def _complete_config(config: Mapping[str, Any], dropouts: Mapping[str, float]) -> Any:
     """The configuration with the defaults of its class, as `transformers` has it."""
     settings = {name: value for name, value in config.items() if name != "dtype"}
-    return transformers().AutoConfig.for_model(**settings | dict(dropouts))
+    return import_transformers().AutoConfig.for_model(**settings | dict(dropouts))
 
 
 def drops_layers(config: Mapping[str, Any]) -> bool:
@@ -198,11 +198,11 @@ class PretrainedModel(TranslationModel):
         for name, parameter in self.named_parameters():
             if name in names:
                 parameter.requires_grad_(False)
-        self.kept_elsewhere = frozenset(names)
+        self.external_weights = frozenset(names)
 
     def load_weights(self, folder: Path) -> None:
         """Load all weights from a folder."""
-        where, cls = f"model.folder={folder}", transformers().AutoModelForSeq2SeqLM
+        where, cls = f"model.folder={folder}", import_transformers().AutoModelForSeq2SeqLM
         try:
             loaded, report = cls.from_pretrained(
                 str(folder),
@@ -294,7 +294,7 @@ class PretrainedModel(TranslationModel):
 
     def start_cache(self, memory: Tensor, mask: Tensor) -> PretrainedCache:
         """The cache before the first step: memory `(B, S, D)`, mask `(B, S)`."""
-        package, config = transformers(), self.network.config
+        package, config = import_transformers(), self.network.config
         caches = (package.DynamicCache(config=config) for _ in range(2))
         mask = self._mask_memory(mask)
         cache = PretrainedCache(package.EncoderDecoderCache(*caches), memory, mask)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.embedders.ids import BOS
-from nmt_feat.encoders.states import transformers
+from nmt_feat.encoders.states import import_transformers
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.pretrained.families import FAIRSEQ
 from nmt_feat.pretrained.folder import ModelFolder, read_json
@@ -83,7 +83,7 @@ class ModelPieces:
         """The languages that have codes, in the order of their ids, from `transformers`."""
         if not self.family.code:
             return []
-        transformers()  # an extra
+        import_transformers()  # an extra
         languages = import_module(self.family.codes).FAIRSEQ_LANGUAGE_CODES
         if isinstance(languages, Mapping):  # M2M-100 has two lists
             size = self.folder.tokenizer.get("language_codes", "m2m100")

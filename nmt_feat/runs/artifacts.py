@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from nmt_feat.annotators.base import fingerprint_of, make_annotators
+from nmt_feat.annotators.texts import fingerprint_of, make_annotators
 from nmt_feat.base.checksums import SUMS, read_sums, write_summed
 from nmt_feat.base.files import copy_whole, make_folder, write_atomically
 from nmt_feat.base.outputs import check_output, same_file

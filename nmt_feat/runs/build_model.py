@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from nmt_feat.combiners import Add, Combiner, Mixed, NoFeatures
-from nmt_feat.combiners.mixed import METHODS
-from nmt_feat.combiners.mixed import Method as MixedMethod
+from nmt_feat.combiners.mixed import METHODS, FeatureMethod
 from nmt_feat.config.instantiate import build_object, locate_class
 from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig, TrainConfig
@@ -95,7 +94,7 @@ def resolve_methods(args: Mapping[str, Any], parts: list[str]) -> dict[str, Any]
     return {**args, **defaults, "methods": resolved}
 
 
-def resolve_method(name: str) -> MixedMethod:
+def resolve_method(name: str) -> FeatureMethod:
     """The name of a shipped method unchanged; for a dotted name, its class."""
     if name in METHODS:
         return name

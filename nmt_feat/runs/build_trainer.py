@@ -25,7 +25,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import Metric, build_metrics, score_texts
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.split_decoding import compute_dev_loss, translate_split
 from nmt_feat.model.batch import Batch
 from nmt_feat.model.seeds import derive_seed
@@ -118,7 +118,7 @@ def validate_on_dev(
     def measure_scores(share: slice) -> list[list[float]]:
         if not [texts][share]:  # a list of one piece of work: only the first process has a share
             return []
-        bleu = score(texts, dev.target_texts, scoring.tokenized, scoring.tokenizer).bleu
+        bleu = score_translations(texts, dev.target_texts, scoring).bleu
         if selecting is None:
             return [[bleu]]
         value = score_texts(selecting, dev.source_texts, texts, dev.target_texts)

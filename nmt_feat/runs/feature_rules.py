@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nmt_feat.annotators.base import Annotator, make_annotator, make_annotators
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.texts import make_annotator, make_annotators
 from nmt_feat.config.data_schema import DataConfig, SplitConfig, TerminologyConfig
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.method_choice import locate_method

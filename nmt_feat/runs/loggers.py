@@ -14,7 +14,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from nmt_feat.config.instantiate import build_object
 from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError, suggest
-from nmt_feat.extras import optional
+from nmt_feat.extras import import_optional
 
 
 class Logger(ABC):
@@ -80,7 +80,7 @@ class TensorBoard(FabricLogger):
     takes_reports = True
 
     def __init__(self) -> None:
-        optional("tensorboard", "logger=tensorboard", "tensorboard")
+        import_optional("tensorboard", "logger=tensorboard", "tensorboard")
 
     def open(self, folder: Path) -> None:
         """Begin a file of events."""
@@ -113,7 +113,7 @@ class WandB(Logger):
     takes_reports = True
 
     def __init__(self, project: str = "nmt_feat", mode: str = "online") -> None:
-        self.wandb = optional("wandb", "logger=wandb", "wandb")
+        self.wandb = import_optional("wandb", "logger=wandb", "wandb")
         self.project, self.mode = project, mode
         if mode not in (modes := ("online", "offline")):
             raise UserError(f"logger.wandb.args.mode={mode}: unknown; {suggest(mode, modes)}")
@@ -163,7 +163,7 @@ class MLflow(Logger):
     def __init__(self, experiment: str = "nmt_feat", uri: str | None = None) -> None:
         # Without it, newer versions refuse a store of files, which needs no database.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self.mlflow = optional("mlflow", "logger=mlflow", "mlflow")
+        self.mlflow = import_optional("mlflow", "logger=mlflow", "mlflow")
         self.experiment, self.uri = experiment, uri
 
     def open(self, folder: Path) -> None:

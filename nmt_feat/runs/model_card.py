@@ -21,7 +21,7 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import name_control
 from nmt_feat.data.terminology import without_marks
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
 from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run_summary import list_signatures

@@ -186,7 +186,7 @@ def build_pretrained(
             built.add_lora(cfg.init.lora)
     if cfg.init.freeze:
         built.freeze_parts(cfg.init.freeze)
-    if built.kept_elsewhere:
+    if built.external_weights:
         _load_kept_weights(built, cfg, description["weights"])
     return built
 

@@ -15,7 +15,7 @@ from nmt_feat.config.schema import DecodingConfig, TrainConfig
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.contrastive_suites import ContrastResult
-from nmt_feat.evaluation.metrics import Scores
+from nmt_feat.evaluation.scores import Scores
 from nmt_feat.training.checkpoints import FORMAT, check_format
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ def _start_from_pretrained(
     model: PretrainedModel, cfg: TrainConfig, notes: list[str]
 ) -> StartingModel:
     folder = open_folder(str(cfg.model.folder))
-    if not model.kept_elsewhere:  # otherwise they are loaded already
+    if not model.external_weights:  # otherwise they are loaded already
         model.load_weights(folder.path)
     names = [name for name, _ in model.named_parameters() if name.partition(".")[0] in PARTS]
     weights = folder.hash_weights(Path(cfg.paths.cache))
@@ -126,7 +126,7 @@ def _start_from_pretrained(
         part: (count, count) for part in PARTS if (count := sum(n.startswith(part) for n in taken))
     }
     inheritance.frozen = (
-        list(inheritance.taken) if cfg.init.lora.rank else sorted(model.kept_elsewhere)
+        list(inheritance.taken) if cfg.init.lora.rank else sorted(model.external_weights)
     )
     total = sum(parameter.numel() for parameter in model.network.parameters())
     trained = sum(p.numel() for p in model.network.parameters() if p.requires_grad)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
-from nmt_feat.annotators import base as annotators
-from nmt_feat.annotators.base import Annotator, fingerprint_of, make_annotators
+from nmt_feat.annotators.base import Annotator
+from nmt_feat.annotators.texts import annotate_texts, fingerprint_of, make_annotators
 from nmt_feat.base.terminal import say
 from nmt_feat.config.data_schema import AnnotatorConfig
 from nmt_feat.config.schema import TrainConfig
@@ -162,13 +162,13 @@ class TextAnnotation:
         `name` and the number of the `first` line are for errors.
         """
         if not self.cfg.data.train.raw:
-            return annotators.annotate_texts(annotator, texts)
+            return annotate_texts(annotator, texts)
         if raw is None:
             raise UserError(
                 f"{name}:{first}: the run was trained on text annotated by its raw counterpart; "
                 "give it: raw=FILE"
             )
-        pairs = zip(annotators.annotate_texts(annotator, raw), texts, strict=True)
+        pairs = zip(annotate_texts(annotator, raw), texts, strict=True)
         return [
             project_annotation(s, text, f"{name}:{number}")[0] if text.strip() else Sentence(text)
             for number, (s, text) in enumerate(pairs, first)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ _TENSOR_FILE = re.compile(r"(weights|state)-\d{1,18}\.safetensors")
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, a shared table once, without those stored elsewhere."""
     named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    elsewhere: frozenset[str] = getattr(model, "kept_elsewhere", frozenset())
-    return {name: tensor.detach() for name, tensor in named.items() if name not in elsewhere}
+    external: frozenset[str] = getattr(model, "external_weights", frozenset())
+    return {name: tensor.detach() for name, tensor in named.items() if name not in external}
 
 
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -219,28 +219,25 @@ class Checkpoints:
 
     def save(
         self,
-        step: int,
         model: nn.Module,
-        state: dict[str, Tensor],
-        meta: dict[str, Any],
-        best: int,
+        tensors: dict[str, Tensor],
+        state: TrainingState,
         validated: bool = True,
     ) -> None:
-        """Write the checkpoint of `step`.
+        """Write the checkpoint of the step `state.step`.
 
         Args:
-            step: the number of updates so far.
             model: its weights are saved.
-            state: other tensors.
-            meta: everything else, as JSON.
-            best: the step with the best score; 0 if there is none yet.
+            tensors: other tensors, of the optimiser and the random generators.
+            state: everything else.
             validated: whether the weights count among the last `keep`.
         """
+        step, best = state.step, state.best_step
         self._refuse_deleted_folder()
         self.folder.mkdir(exist_ok=True)
         sums = dict(self.index.get("sha256", {}))
-        for kind, tensors in (("weights", model_tensors(model)), ("state", state)):
-            data, name = to_safetensors(tensors), f"{kind}-{step}.safetensors"
+        for kind, content in (("weights", model_tensors(model)), ("state", tensors)):
+            data, name = to_safetensors(content), f"{kind}-{step}.safetensors"
             write_atomically(self.folder / name, data)
             sums[name] = hashlib.sha256(data).hexdigest()
         steps = [s for s in self.index.get("steps", []) if s < step]
@@ -254,10 +251,10 @@ class Checkpoints:
             "steps": steps,
             "best": best,
             "sha256": {name: sums[name] for name in sums if name in names},
-            "meta": meta,
+            "meta": asdict(state),
         }
-        content = json.dumps({"sum": hash_json(index), **index}, indent=1)
-        write_atomically(self.folder / f"{INDEX}{step}.json", content.encode())
+        text = json.dumps({"sum": hash_json(index), **index}, indent=1)
+        write_atomically(self.folder / f"{INDEX}{step}.json", text.encode())
         if self.step != step:  # not where the same step is saved once more
             self._before = self.index
         self.index = index

@@ -15,7 +15,6 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
@@ -146,9 +145,7 @@ class Trainer:
             tensors |= optimizer_tensors(self.optimizer.optimizer)
             state, folder = self.state, self.checkpoints.folder
             try:
-                self.checkpoints.save(
-                    state.step, self.model, tensors, asdict(state), state.best_step, validated
-                )
+                self.checkpoints.save(self.model, tensors, state, validated)
             except OSError as error:
                 if not folder.is_dir():
                     raise UserError(

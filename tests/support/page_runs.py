@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nmt_feat.config.schema import FeatureConfig
-from nmt_feat.evaluation.counts import counts_file, sentence_counts, write_counts
-from nmt_feat.evaluation.metrics import score
+from nmt_feat.evaluation.counts import count_sentences, counts_file, write_counts
+from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.test_sets import write_hypotheses
 from nmt_feat.runs.records import CurvePoint, RunRecord, write_record
 
@@ -58,8 +58,8 @@ def write_run(folder: Path, method: str, seed: int) -> tuple[RunRecord, Path]:
     outputs = OUTPUTS[method]
     record = RunRecord(method, ["upos"], seed, "toy", f"{len(method)}-{seed}", {}, config)
     record.settings = {"seed": seed}
-    record.dev = score(outputs, REFERENCES)
-    record.tests = {"test": score(outputs, REFERENCES)}
+    record.dev = score_translations(outputs, REFERENCES)
+    record.tests = {"test": score_translations(outputs, REFERENCES)}
     record.machine = {"cpu": ATTACK}
     record.curve = [CurvePoint(step, 1.0, 10.0 * step + seed) for step in (1, 2)]
     record.data_report = {"splits": {"train": {"sentences": 4, "top": [[ATTACK, 0.5]]}}}
@@ -68,7 +68,7 @@ def write_run(folder: Path, method: str, seed: int) -> tuple[RunRecord, Path]:
     record.files = {"test": write_hypotheses(run_folder, "test", outputs)}
     record.counts = {"test": counts_file("test")}
     write_counts(
-        run_folder / record.counts["test"], sentence_counts(outputs, REFERENCES), REFERENCES
+        run_folder / record.counts["test"], count_sentences(outputs, REFERENCES), REFERENCES
     )
     write_record(run_folder, record)
     return record, run_folder

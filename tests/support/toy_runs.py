@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt_feat.evaluation.counts import Counts, counts_file, sentence_counts, write_counts
-from nmt_feat.evaluation.metrics import Scores, score
+from nmt_feat.evaluation.counts import Counts, count_sentences, counts_file, write_counts
+from nmt_feat.evaluation.scores import Scores, score_translations
 from nmt_feat.runs.records import RunRecord, write_record
 
 LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
@@ -19,7 +19,7 @@ REFERENCES = [" ".join(line) for line in LINES]
 @cache
 def _measure(hypotheses: tuple[str, ...]) -> tuple[Scores, dict[str, Counts]]:
     references = REFERENCES[: len(hypotheses)]
-    return score([*hypotheses], references), sentence_counts([*hypotheses], references)
+    return score_translations([*hypotheses], references), count_sentences([*hypotheses], references)
 
 
 def measure(hypotheses: list[str]) -> tuple[Scores, dict[str, Counts]]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt_feat.decoding.search import BOS, EOS, Hypothesis, search  # type: ignore[attr-defined]
+from nmt_feat.decoding.search import Hypothesis, SearchOptions, search
+from nmt_feat.embedders.ids import BOS, EOS
 from nmt_feat.model.translation_model import ANY_LENGTH
 
 
@@ -80,7 +81,7 @@ def pad(sentences: Any, value: int = 0) -> Tensor:
 
 def run(model: Any, sources: Any, **settings: Any) -> list[list[Hypothesis]]:
     source = pad([[*s, EOS] for s in sources])
-    return search(model, source, {}, source != 0, **settings)
+    return search(model, source, {}, source != 0, SearchOptions(**settings))
 
 
 def exhaustive(
