@@ -114,6 +114,8 @@ SETTINGS = {
     # forms that Hydra has, too, but not for these settings
     "combiner=null": "combiner=null: has to name an option; leave it out for the default",
     "features=null": "features=null: has to name an option; write features=[] for none",
+    "-m combiner=null,add": "combiner=null,add: has to name an option; leave it out for the "
+    "default",
     "~features": "~features: write features=[] for none of them",
     "~data.tests": "~data.tests: a setting cannot be removed; give it another value",
     "+combiner=gate": "combiner: has an option already; write it without +",

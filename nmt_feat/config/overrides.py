@@ -161,7 +161,8 @@ def keep_text(override: str, top: type[Any], sweep: bool) -> str:
     if match is None:
         return override
     plus, key, value = match.groups()
-    if key in GROUPS and value.strip().lower() == "null":
+    options = split_at_commas(value) if key in GROUPS else []
+    if any(option.strip().lower() == "null" for option in options):
         advice = f"write {key}=[] for none" if key in LISTS else "leave it out for the default"
         raise UserError(f"{override}: has to name an option; {advice}")
     if key in GROUPS or "/" in key or "@" in key:

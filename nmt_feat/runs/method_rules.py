@@ -119,8 +119,9 @@ def try_method(cfg: TrainConfig) -> None:
         return
     if any(kind.make_sample() is None for kind in kinds.values()):
         return
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "ffn_dim": 1}  # no layer is called
-    small = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, **layers))
+    # No layer is called, so the smallest ones will do.
+    model = dataclasses.replace(cfg.model, encoder_layers=1, decoder_layers=1, ffn_dim=1)
+    small = dataclasses.replace(cfg, model=model)
     sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
     features = {name: torch.tensor([[FIRST, FIRST, END]] * 2) for name in cfg.features}
     memory, mask = torch.zeros(2, 3, cfg.model.dim), torch.ones(2, 3, dtype=torch.bool)
