@@ -55,6 +55,12 @@ __all__ = [
     "train",
 ]
 
+COLUMNS = (
+    *("folder", "method", "features", "control", "seed", "data", "set", "bleu", "chrf", "ter"),
+    *("perplexity", "reading", "parameters", "updates", "seconds"),
+)
+"""The columns of `read_runs` that every run has."""
+
 
 class Score(NamedTuple):
     """The score of a translation."""
@@ -214,7 +220,12 @@ def train(settings: Sequence[str] = (), config_dir: str | None = None) -> Finish
         settings: as on the command line, `["combiner=gate", "model.dim=128"]`.
         config_dir: folder of your own options, in addition to a folder `conf` of the current one.
     """
-    return run_training(compose_settings(settings, config_dir))
+    from nmt_feat.cli.train_job import reduce_changed_scale  # takes a while to load
+
+    if isinstance(settings, str):  # whose characters would be settings
+        raise UserError('settings: is one text; give a list, such as ["combiner=gate"]')
+    cfg = compose_settings(settings, config_dir)
+    return run_training(reduce_changed_scale(cfg, settings))
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -230,7 +241,8 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
         for path, record in find_runs([Path(folder)]).items()
         for row in _list_scores(path, record)
     ]
-    table: pd.DataFrame = pandas.DataFrame(rows)
+    # The columns are there without rows, too: while the first run trains.
+    table: pd.DataFrame = pandas.DataFrame(rows, columns=None if rows else COLUMNS)
     return table
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from nmt_feat.api import (
+    COLUMNS,
     FinishedRun,
     LoadedRun,
     Sentence,
@@ -111,8 +113,30 @@ def test_runs_as_a_data_frame(finished: FinishedRun) -> None:
     assert list(table["set"]) == ["dev", *record.tests]
     assert list(table["bleu"]) == [scores.bleu for scores in record.scores.values()]
     assert set(table["method"]) == {"gate"}
+    assert list(table.columns) == [*COLUMNS]
+
+
+def test_a_data_frame_without_rows(finished: FinishedRun, tmp_path: Path) -> None:
+    """While the first run trains, a notebook's line already works."""
+    pytest.importorskip("pandas")
+    shutil.copytree(finished.folder, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    table = read_runs(tmp_path)
+    assert list(table[table["set"] == "test"].columns) == [*COLUMNS]
 
 
 def test_a_wrong_setting_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"model\.dmi"):
         train(["model.dmi=3"])
+    with pytest.raises(UserError, match=r"^settings: is one text; give a list, such as "):
+        train("combiner=gate")
+    with pytest.raises(UserError, match=r"^the settings cannot be read: Config group override"):
+        train(["~features=[upos]"])
+
+
+def test_a_changed_scale_is_reduced_as_by_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report would call the run the paper's otherwise."""
+    monkeypatch.setattr("nmt_feat.api.run_training", lambda cfg: cfg)
+    full = ["experiment=wu2021_tiny", "scale=full"]
+    scales = [train([*full, *more]).scale for more in ((), ["seed=2"], ["model.dim=64"])]  # type: ignore[attr-defined]
+    assert scales == ["full", "full", "reduced"]

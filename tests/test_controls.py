@@ -35,6 +35,12 @@ def made(small: Small, control: str, *more: str, seed: int = 1) -> Prepared:
     return prepare_run(small.config(FEATURES, f"control={control}", f"seed={seed}", *more))
 
 
+@pytest.mark.parametrize("control", ["shuffled", "resampled", "by_type", "dummy"])
+def test_any_seed(small: Small, control: str) -> None:
+    """Also one of more than 64 bits."""
+    assert len(made(small, control, seed=2**64 + 1).train) == 80
+
+
 def splits(prepared: Prepared) -> dict[str, EncodedSplit]:
     return {"train": prepared.train, "dev": prepared.dev, **prepared.tests}
 

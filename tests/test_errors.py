@@ -111,6 +111,16 @@ SETTINGS = {
     "features=[]": "features=[]: the combiner has nothing to merge; choose features, for instance "
     "features=[upos,deprel], or combiner=none",
     "~data.tests.test": "data.tests is empty; give a test set, as conf/data/files.yaml does",
+    # forms that Hydra has, too, but not for these settings
+    "combiner=null": "combiner=null: has to name an option; leave it out for the default",
+    "features=null": "features=null: has to name an option; write features=[] for none",
+    "-m combiner=null,add": "combiner=null,add: has to name an option; leave it out for the "
+    "default",
+    "~features": "~features: write features=[] for none of them",
+    "~data.tests": "~data.tests: a setting cannot be removed; give it another value",
+    "+combiner=gate": "combiner: has an option already; write it without +",
+    "++combiner=gate": "++combiner=gate: write it without +",
+    "-m paths.runs= seed=1,2": "paths.runs=: give the name of a folder, or leave it out",
     # bounds and choices
     "model.dim=0": "model.dim=0: must be at least 1",
     "model.dropout=1": "model.dropout=1.0: must be in [0, 1)",

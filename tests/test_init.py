@@ -146,6 +146,22 @@ def test_what_means_something_else_is_new(
     assert [part for part in inheritance.new if part != "method"] == new
 
 
+def test_decoders_attend_to_the_same_encoders(small: Small) -> None:
+    """Shapes tell neither of which features the encoders are, nor which attention comes first."""
+    serial = ("combiner=none", "method=encoders_serial", "features=[deprel,upos]")
+    parent = small.train(*serial, "trainer.max_steps=1")
+    children = {
+        serial: False,
+        (*serial[:2], "features=[upos,xpos]"): True,
+        (serial[0], "method=encoders_parallel", serial[2]): True,
+    }
+    for settings, is_new in children.items():
+        inheritance = start(small, *settings, f"init.run={parent}").inheritance
+        assert inheritance is not None
+        assert ("decoder.0" in inheritance.new) is is_new
+        assert "encoder.0" in inheritance.taken
+
+
 @pytest.mark.thorough
 def test_identity(small: Small, parent: Path, tmp_path: Path) -> None:
     """The parent's weights count, not where they are."""
@@ -257,6 +273,14 @@ def test_learning_rates(small: Small, parent: Path) -> None:
         ),
         ("init.run=PARENT init.lr=0", "init.lr=0.0: must be above 0"),
         ("init.run=", "init.run=: give the folder of a run, or leave it out"),
+        (
+            "init.run=PARENT init.freeze=[target.words] optimizer._target_=torch.optim.SGD "
+            "+optimizer.args.weight_decay=0.1",
+            "optimizer.args.weight_decay=0.1: frozen rows would decay; set it to 0, or leave "
+            "init.freeze out",
+        ),
+        ("resume=", "resume=: give the name of a folder, or leave it out"),
+        ("paths.cache=", "paths.cache=: give the name of a folder, or leave it out"),
     ],
 )
 def test_wrong_settings(small: Small, parent: Path, settings: str, message: str) -> None:

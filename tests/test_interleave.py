@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import END, EOS, FIRST, UNK
+from nmt_feat.errors import UserError
 from nmt_feat.methods import Interleave
 from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.run import run_training
@@ -19,6 +22,43 @@ from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import call
 from tests.support.small import Small
 from tests.support.small_methods import DIM, settings
+
+
+class Wrong(Interleave):
+    """Writes an id of which there is none, or forgets where its tokens stand."""
+
+    wrong = "id"
+
+    def insert_tokens(self, *args: Any) -> Any:
+        """A mistake."""
+        tokens, places = super().insert_tokens(*args)
+        if self.wrong == "id":
+            return tokens + 1000, places
+        return (tokens, places[1:]) if self.wrong == "places" else tokens[0].missing
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            "id",
+            r"Wrong: insert_tokens gives the id 1,\d+; ids go up to \d+, of 200 pieces and \d+ ",
+        ),
+        ("places", r"Wrong: insert_tokens gives [\d,]+ ids at [\d,]+ pieces; give each id a piece"),
+        ("bug", r"Wrong, line \d+: AttributeError: "),
+    ],
+)
+def test_mistakes_of_a_method(
+    small: Small, wrong: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a user's class, which writes tokens while data is prepared, are one sentence."""
+    monkeypatch.setattr(
+        "nmt_feat.data.interleaving.build_method", lambda *args: Wrong(DIM, args[2])
+    )
+    monkeypatch.setattr(Wrong, "wrong", wrong)
+    with pytest.raises(UserError, match=message):
+        prepare_run(small.config("combiner=none", "method=interleave", "features=[upos]"))
+
 
 BEGINS = [True, True, False, True, True, True, False, False]
 SIZES = {"a": 8, "b": 5}

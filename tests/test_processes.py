@@ -21,7 +21,7 @@ from nmt_feat.data.batches import plan_batches
 from nmt_feat.data.prepare import prepare
 from nmt_feat.model.seeds import derive_seed
 from tests.support.lives import Life, saved, send_after
-from tests.support.small import ROOT, Small, assert_equal_to_rounding, record
+from tests.support.small import ROOT, Small, assert_equal_to_rounding, outcome, record
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +142,24 @@ def test_sigterm(small: Small, single: Path) -> None:
     (two,) = runs.glob("gate-*")
     assert_equal_to_rounding(single, two)
     logged(small, starts=3)
+
+
+def test_three_processes_continue_exactly(small: Small) -> None:
+    """What is summed first depends on PyTorch's order of gradients, which the first update sets."""
+    settings = [*PLAIN, "trainer.devices=3", "trainer.max_steps=6", "trainer.validate_every=1"]
+    outcomes = []
+    for name, code_first in (("whole", 0), ("stopped", 75)):
+        send = partial(send_after, 2 if code_first else 99, signal.SIGTERM, starter=True)
+        with small.elsewhere(name) as twin:
+            life, overrides = Life(twin.folder), twin.overrides(*settings)
+            code, _, err = life.begin(*overrides, prepare=send).end()
+            assert code == code_first, err
+            if code:
+                code, _, err = life.begin(*overrides).end()
+                assert code == 0, err
+            (folder,) = (twin.folder / "runs").glob("gate-*")
+            outcomes.append(outcome(folder))
+    assert outcomes[0] == outcomes[1]
 
 
 def train_dying(small: Small, how: str, *more: str) -> tuple[int, str, str]:

@@ -23,6 +23,7 @@ MINE = """
 import torch
 from torch import nn
 from nmt_feat.combiners import Combiner
+from nmt_feat.methods import Method
 from nmt_feat.corpus.annotators import Annotator
 from nmt_feat.corpus.conllu import Sentence
 
@@ -94,6 +95,30 @@ class Unsaved(Lazy):
             for p in group["params"]:
                 self.state[p]["name"] = "text"
 
+class Short(Method):
+    def change_memory(self, memory, features, mask):
+        return memory[:, :-1]
+
+class Forgets(Method):
+    def change_memory(self, memory, features, mask):
+        pass
+
+class Misses(Method):
+    def change_memory(self, memory, features, mask):
+        return memory + features["nothing"]
+
+class Scores(Method):
+    def bias_attention(self, layer, features):
+        return torch.zeros(7, 7)
+
+class Losses(Method):
+    def compute_loss(self, memory, features):
+        return memory.sum(-1)
+
+class Empty(Method):
+    def __init__(self, dim, sizes, embedding=None):
+        pass
+
 class NoLogger:
     pass
 
@@ -157,6 +182,17 @@ SETTINGS = {
     "features.upos._target_=mistaken.Embedder": "mistaken.Embedder: forward returns a tensor (2, 3) "
     "of torch.int64 for ids (2, 3); return a tensor of floats (2, 3, dim)",
     "features.upos._target_=mistaken.Broken": "mistaken.Broken, line ",
+    "method._target_=mistaken.Short": "mistaken.Short: change_memory returns a tensor (2, 2, 16) of "
+    "torch.float32 for batch 2 and time 3; return a tensor of floats (2, 3, 16)",
+    "method._target_=mistaken.Forgets": "mistaken.Forgets: change_memory returns None for batch 2 and "
+    "time 3; return a tensor of floats (2, 3, 16)",
+    "method._target_=mistaken.Misses": "mistaken.Misses, line ",
+    "method._target_=mistaken.Scores": "mistaken.Scores: bias_attention returns a tensor (7, 7) of "
+    "torch.float32 for batch 2 and time 3; return a tensor (2, 1, 3, 3), or None",
+    "method._target_=mistaken.Losses": "mistaken.Losses: compute_loss returns a tensor (2, 3) of "
+    "torch.float32; return one number, the sum over the batch, or None",
+    "method._target_=mistaken.Empty": "method._target_=mistaken.Empty: has no embedding; begin its "
+    "__init__ with super().__init__(dim, sizes, embedding)",
     "logger.mine._target_=mistaken.NoLogger": "_target_=mistaken.NoLogger: must be derived from "
     "nmt_feat.runs.loggers.Logger",
     "annotator=hanta annotator.args.language=true": "nmt_feat.annotators.HanTa: the argument "

@@ -338,6 +338,40 @@ def test_optimisers_and_their_state(name: str) -> None:
     assert one.bias.equal(two.bias)
 
 
+class Counting(torch.optim.SGD):
+    """Counts in its groups, as Prodigy does, and has a tensor there."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr)
+        self.param_groups[0]["scale"] = torch.ones(1)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+            group["growth"] = group.get("growth", 1.0) * 1.1
+            group["scale"] = group["scale"] * 0.7
+            for parameter in group["params"]:
+                factor = group["count"] * group["growth"] * float(group["scale"])
+                parameter.data.add_(parameter.grad, alpha=-group["lr"] * factor)
+
+
+def test_what_an_optimiser_counts_in_its_groups() -> None:
+    """It is saved, too, and has its type again; PyTorch's own have nothing there."""
+    module = torch.nn.Linear(3, 2)
+    module(torch.randn(4, 3)).sum().backward()
+    first, second = Counting(module.parameters(), 0.1), Counting(module.parameters(), 0.1)
+    for _ in range(3):
+        first.step()
+    load_optimizer(second, {k: v.clone() for k, v in optimizer_tensors(first).items()})
+    (group,), (restored,) = first.param_groups, second.param_groups
+    assert (restored["count"], restored["growth"]) == (3, group["growth"])
+    assert type(restored["count"]) is int
+    assert restored["scale"].equal(group["scale"])
+    adam = torch.optim.AdamW(module.parameters(), 0.1, betas=(0.9, 0.98))
+    adam.step()
+    assert all(name.startswith("optimizer.") for name in optimizer_tensors(adam))
+
+
 class Lion(torch.optim.Optimizer):
     """Betas, but no epsilon."""
 

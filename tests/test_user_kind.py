@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from examples.log_frequency import LogFrequency
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.instantiate import refuse_classes_of_run
 from nmt_feat.config.schema import FeatureConfig
@@ -90,6 +92,34 @@ def test_by_bins(small: Small) -> None:
     assert hash_cache(small.config(*CHOSEN), small.config(*CHOSEN).features) == hash_cache(
         small.config(*CHOSEN, LINE), small.config(*CHOSEN, LINE).features
     )
+
+
+class Broken(LogFrequency):
+    """Fails while data is prepared."""
+
+    def encode_values(self, *args: Any) -> Any:
+        """A mistake."""
+        return [][len(args)]
+
+
+class Unfit(LogFrequency):
+    """Fails at once."""
+
+    def __init__(self, name: str) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("Broken", r"test_user_kind\.Broken, line \d+: IndexError: list index out of range$"),
+        ("Unfit", r"test_user_kind\.Unfit: TypeError: "),
+    ],
+)
+def test_mistakes_of_a_kind(small: Small, kind: str, message: str) -> None:
+    """Are one sentence, as those of combiners are."""
+    with pytest.raises(UserError, match=message):
+        prepare_run(small.config(*CHOSEN[:3], f"features.often.kind={__name__}.{kind}"))
 
 
 def test_a_class_that_is_no_kind_is_refused() -> None:

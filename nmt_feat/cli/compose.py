@@ -101,6 +101,8 @@ def compose_settings(settings: Sequence[str], config_dir: str | None = None) -> 
         refuse_silent_merges(settings)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain_error(error)) from None
+    except ValueError as error:  # by Hydra, of forms that it does not know, such as ~features=[x]
+        raise UserError(f"the settings cannot be read: {' '.join(str(error).split())}") from None
     return cfg
 
 

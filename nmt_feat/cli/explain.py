@@ -45,6 +45,13 @@ MEANINGS = {
     r"dict is not a subclass of SplitConfig|in struct[^[]*\[str, SplitConfig": "{entry}: no such "
     "test set; to add one, give both {entry}.source=... and {entry}.target=...",
     r"is not a subclass of \w+Config": "{key}: has settings of its own; write {{name: value}}",
+    r"Could not delete '(features|logger|metrics)'\. No match in the defaults": "~{0}: write "
+    "{0}=[] for none of them",
+    r"does not support deletion": "{key}: a setting cannot be removed; give it another value",
+    r"Multiple values for (\w+)\. To override": "{0}: has an option already; write it without +",
+    r"(\w+) appears more than once in the final defaults": "{0}: has an option already; write it "
+    "without +",
+    r"force-add of config groups is not supported: '\++(.*)'": "++{0}: write it without +",
     r"Could not override '(.*)'\.\s*No match in the defaults": "{0}: no setting of this command; "
     "--help lists them",
     r"An item is already at '(.*)'\.": "{0}: is there already; write it without +",

@@ -38,7 +38,9 @@ SINGLE = (
     "decoding",
 )
 """Groups of which a run has one option; Hydra would merge the options of a list in silence."""
-GROUPS = (*SINGLE, "features", "logger", "metrics", "experiment", "row", "hparams_search")
+LISTS = "features", "logger", "metrics"
+"""Groups of which a run has any number of options."""
+GROUPS = (*SINGLE, *LISTS, "experiment", "row", "hparams_search")
 
 FREE = {
     "SplitConfig": ("source", "target", "conllu", "raw", "factors", "labels"),
@@ -159,6 +161,10 @@ def keep_text(override: str, top: type[Any], sweep: bool) -> str:
     if match is None:
         return override
     plus, key, value = match.groups()
+    options = split_at_commas(value) if key in GROUPS else []
+    if any(option.strip().lower() == "null" for option in options):
+        advice = f"write {key}=[] for none" if key in LISTS else "leave it out for the default"
+        raise UserError(f"{override}: has to name an option; {advice}")
     if key in GROUPS or "/" in key or "@" in key:
         if value.startswith("["):
             value = _quote_items(value, lambda item: _quote_text(item, free=False))

@@ -6,6 +6,7 @@ The bounds of a single setting stand beside its field in the schema, see `bounds
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -18,7 +19,13 @@ from nmt_feat.config.data_schema import (
 )
 from nmt_feat.config.identity import is_combiner_name
 from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
-from nmt_feat.config.schema import InitConfig, LoraConfig, ModelConfig, TrainConfig
+from nmt_feat.config.schema import (
+    InitConfig,
+    LoraConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from nmt_feat.errors import UserError
 
 SUBWORD_KINDS = {
@@ -33,6 +40,9 @@ SUBWORD_KINDS = {
 def check_settings(cfg: TrainConfig) -> None:
     """Refuse settings that cannot work, alone or together."""
     refuse_out_of_bounds(cfg)
+    refuse_empty_folders(
+        {"resume": cfg.resume, "paths.runs": cfg.paths.runs, "paths.cache": cfg.paths.cache}
+    )
     _check_scale(cfg)
     _check_model(cfg)
     _check_init(cfg)
@@ -47,6 +57,16 @@ def check_settings(cfg: TrainConfig) -> None:
     _check_tags(cfg.data.terminology)
     for name in cfg.features:
         _check_feature_name(name)
+
+
+def refuse_empty_folders(folders: Mapping[str, str | None]) -> None:
+    """Refuse folders without a name, as of an unset variable: `resume=$RUN`.
+
+    `resume=` trained from the start, and a sweep with `paths.runs=` wrote to the system's root.
+    """
+    for setting, folder in folders.items():
+        if folder == "":
+            raise UserError(f"{setting}=: give the name of a folder, or leave it out")
 
 
 def _check_scale(cfg: TrainConfig) -> None:
@@ -76,11 +96,8 @@ def _check_model(cfg: TrainConfig) -> None:
         )
     _check_source_table(model)
     _check_pretrained(model)
-    if model.source_frozen and cfg.optimizer.weight_decay:
-        raise UserError(
-            f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
-            "set it to 0, or model.source_frozen=false"
-        )
+    if model.source_frozen:
+        _refuse_decay(cfg.optimizer, "model.source_frozen=false")
 
 
 def _check_source_table(model: ModelConfig) -> None:
@@ -164,11 +181,18 @@ def _check_init(cfg: TrainConfig) -> None:
             f"init.run={init.run} model.source_vectors={cfg.model.source_vectors}: both give the "
             "source's word table; leave one of them out"
         )
-    if init.run and init.freeze and cfg.optimizer.weight_decay:
-        raise UserError(
-            f"optimizer.weight_decay={cfg.optimizer.weight_decay}: frozen rows would decay; "
-            "set it to 0, or leave init.freeze out"
-        )
+    if init.run and init.freeze:
+        _refuse_decay(cfg.optimizer, "leave init.freeze out")
+
+
+def _refuse_decay(optimizer: OptimizerConfig, advice: str) -> None:
+    """Refuse weight decay, which frozen rows of a table do not escape; SGD has it in `args`."""
+    args = {f"args.{name}": value for name, value in optimizer.args.items()}
+    for name in ("weight_decay", "args.weight_decay"):
+        if value := ({"weight_decay": optimizer.weight_decay} | args).get(name):
+            raise UserError(
+                f"optimizer.{name}={value}: frozen rows would decay; set it to 0, or {advice}"
+            )
 
 
 def _check_lora(init: InitConfig, folder: str | None) -> None:

@@ -249,6 +249,8 @@ class Tokens:
         """A random number for the type of each word (its pieces), the same in all splits."""
         positions = (self.pieces - self.starts[self.words_of_pieces]).astype(np.uint64)
         ids = self.split.source.values[self.pieces].astype(np.uint64)
-        hashes = splitmix64(ids + (positions << np.uint64(32)) + splitmix64(np.uint64(seed)))
+        hashes = splitmix64(
+            ids + (positions << np.uint64(32)) + splitmix64(np.uint64(seed % 2**64))
+        )
         firsts = np.searchsorted(self.pieces, self.starts)
         return splitmix64(np.add.reduceat(hashes, firsts))

@@ -12,12 +12,14 @@ import numpy as np
 
 from nmt_feat.base.ragged import Ragged
 from nmt_feat.config.identity import shorten_class_name
+from nmt_feat.config.instantiate import naming_failures
 from nmt_feat.config.method_choice import build_method
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.building import WORD
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.report import describe_split
 from nmt_feat.data.store import EncodedSplit
+from nmt_feat.errors import UserError
 from nmt_feat.methods import Method
 from nmt_feat.text.sentences import Booleans
 
@@ -40,19 +42,36 @@ def insert_tokens(
 ) -> EncodedSplit:
     """The split with the method's tokens in its source; `pieces`: the number of source pieces."""
     source = split.source
-    tokens, places = method.insert_tokens(source.values, split.features, begins, pieces)
+    with naming_failures(type(method), Method):
+        tokens, places = method.insert_tokens(source.values, split.features, begins, pieces)
+    if tokens.shape != places.shape:
+        raise UserError(
+            f"{_name_class(method)}: insert_tokens gives {tokens.size:,} ids at {places.size:,} "
+            "pieces; give each id a piece"
+        )
     ends = np.append(0, np.cumsum(np.bincount(places, minlength=len(source.values))))
     features = {name: ids[places] for name, ids in split.features.items()}
     return split.with_source(Ragged(tokens, ends[source.offsets]), features)
+
+
+def _name_class(method: Method) -> str:
+    return f"{type(method).__module__}.{type(method).__qualname__}"
 
 
 def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]) -> None:
     """Put the tokens of the run's method into all splits; `begins` by split."""
     encoder = prepared.encoder
     method = build_method(cfg.method, cfg.model.dim, encoder.id_counts)
+    size, tags = encoder.subwords.size, method.count_tokens(encoder.id_counts)
 
     def change(split: EncodedSplit, name: str) -> EncodedSplit:
-        return insert_tokens(split, method, begins[name], encoder.subwords.size)
+        changed = insert_tokens(split, method, begins[name], size)
+        if not ((ids := changed.source.values) < size + tags).all():
+            raise UserError(
+                f"{_name_class(method)}: insert_tokens gives the id {ids.max():,}; ids go up to "
+                f"{size + tags - 1:,}, of {size:,} pieces and {tags:,} tokens of count_tokens"
+            )
+        return changed
 
     before = prepared.train.source_lengths
     prepared.train, prepared.dev = change(prepared.train, "train"), change(prepared.dev, "dev")
@@ -61,8 +80,7 @@ def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]
         prepared.redraw = lambda epoch: change(redraw(epoch), "train")
     for name, split in {"train": prepared.train, **prepared.tested_splits}.items():
         prepared.report.splits[name] = describe_split(split)
-    after, size = prepared.train.source_lengths, encoder.subwords.size
-    tags = method.count_tokens(encoder.id_counts)
+    after = prepared.train.source_lengths
     prepared.notes.append(
         f"method={shorten_class_name(cfg.method._target_)}: {int(begins['train'].sum()):,} words "
         f"of train have tags in the source: {after.mean():.1f} tokens a sentence in place of "

@@ -18,7 +18,7 @@ from nmt_feat.data.identity import hash_cache
 from nmt_feat.data.report import DataReport
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
-from nmt_feat.features.choice import choose_kinds, list_user_kinds
+from nmt_feat.features.choice import choose_kinds, list_user_kinds, naming_user_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.text.files import hash_file_cached
 from nmt_feat.text.subwords import Subwords
@@ -88,7 +88,8 @@ def prepare(
             remove_tree(unusable)
         building.mkdir()
         try:
-            build_data(cfg, kinds, building, report_progress)
+            with naming_user_kinds(kinds.values()):
+                build_data(cfg, kinds, building, report_progress)
             if hash_cache(cfg, features) != hash_of_files:
                 raise UserError(
                     "the data was changed while it was prepared (a file of the corpus, of vectors, "

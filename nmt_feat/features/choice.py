@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 
-from nmt_feat.config.instantiate import locate_class
+from nmt_feat.config.instantiate import locate_class, naming_failures
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.errors import UserError
 from nmt_feat.features.contextual import EncoderVectors, LiveEncoder
@@ -56,7 +60,31 @@ def build_user_kind(name: str, settings: FeatureConfig) -> FeatureKind:
             f"features.{name}.kind={settings.kind}: must be derived from "
             "nmt_feat.features.FeatureKind"
         )
-    return cls(name, settings)
+    with naming_failures(cls, FeatureKind):
+        kind: FeatureKind = cls(name, settings)
+    return kind
+
+
+@contextlib.contextmanager
+def naming_user_kinds(kinds: Iterable[FeatureKind]) -> Iterator[None]:
+    """Turn an exception in the file of a user-defined kind into a `UserError` that names the line.
+
+    Also one of another process, whose traceback arrives as text.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))
+        for cls in (type(kind) for kind in kinds if kind.settings.kind):
+            line = re.escape(f'File "{inspect.getfile(cls)}", line ')
+            if numbers := re.findall(rf"{line}(\d+)", text):
+                raise UserError(
+                    f"{cls.__module__}.{cls.__qualname__}, line {numbers[-1]}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        raise
 
 
 def choose_kinds(features: Mapping[str, FeatureConfig]) -> dict[str, FeatureKind]:

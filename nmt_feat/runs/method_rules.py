@@ -17,6 +17,7 @@ from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.instantiate import naming_failures
 from nmt_feat.config.method_choice import build_method, locate_method
 from nmt_feat.config.schema import CombinerConfig, ModelConfig, TrainConfig
+from nmt_feat.embedders.ids import END, FIRST
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
@@ -26,6 +27,7 @@ from nmt_feat.runs.build_model import (
     FEWEST_IDS,
     WORD,
     build_combiner,
+    build_model,
     build_run_combiner,
     check_tie,
     choose_merged_features,
@@ -39,6 +41,11 @@ def check_method(cfg: TrainConfig) -> None:
     """Refuse, before data is read, settings that have no meaning with the method."""
     method, where = locate_method(cfg.method), f"method={shorten_class_name(cfg.method._target_)}"
     built = build_method(cfg.method, cfg.model.dim, dict.fromkeys(cfg.features, FEWEST_IDS))
+    if not hasattr(built, "embedding"):
+        raise UserError(
+            f"method._target_={cfg.method._target_}: has no embedding; begin its __init__ with "
+            "super().__init__(dim, sizes, embedding)"
+        )
     if not method.merges_with_word and not cfg.model.source_words:
         raise UserError(
             f"{where} model.source_words=false: the encoder reads only words, which are then "
@@ -102,6 +109,55 @@ def _check_unmerged(kind: FeatureKind, method: type[Method], where: str) -> None
                 f"{where} {kind.where}.{setting}={value}: with this method, the feature has no "
                 f"embedding; leave it out{unset}"
             )
+
+
+def try_method(cfg: TrainConfig) -> None:
+    """Refuse a user-defined method that fails, or gives a wrong shape, for batch 2 and time 3."""
+    cls, kinds = locate_method(cfg.method), choose_kinds(cfg.features)
+    reads_values = cls.load_values is not Method.load_values  # of a vocabulary; there is none yet
+    if cls.__module__.startswith("nmt_feat.") or reads_values:
+        return
+    if any(kind.make_sample() is None for kind in kinds.values()):
+        return
+    # No layer is called, so the smallest ones will do.
+    model = dataclasses.replace(cfg.model, encoder_layers=1, decoder_layers=1, ffn_dim=1)
+    small = dataclasses.replace(cfg, model=model)
+    sizes = dict.fromkeys(cfg.features, FEWEST_IDS)
+    features = {name: torch.tensor([[FIRST, FIRST, END]] * 2) for name in cfg.features}
+    memory, mask = torch.zeros(2, 3, cfg.model.dim), torch.ones(2, 3, dtype=torch.bool)
+    target = cfg.method._target_
+    with isolated_generator(0, "check"), torch.no_grad(), naming_failures(cls, Method):
+        method = build_model(small, sizes, FEWEST_IDS, FEWEST_IDS).method
+        memory = method.change_memory(memory, features, mask)
+        width = cfg.model.dim * (1 + len(features) * bool(cls.attends_to_each))
+        if not isinstance(memory, Tensor) or tuple(memory.shape) != (2, 3, width):
+            raise UserError(
+                f"{target}: change_memory returns {_describe_type(memory)} for batch 2 and time 3; "
+                f"return a tensor of floats (2, 3, {width})"
+            )
+        for layer in range(cfg.model.encoder_layers):
+            for scores in (method.scale_attention, method.bias_attention):
+                result = scores(layer, features)
+                _check_scores(result, cfg.model.heads, f"{target}: {scores.__name__}")
+        loss = method.compute_loss(memory, features)
+        if loss is not None and (not isinstance(loss, Tensor) or loss.numel() != 1):
+            raise UserError(
+                f"{target}: compute_loss returns {_describe_type(loss)}; return one number, the "
+                "sum over the batch, or None"
+            )
+
+
+def _check_scores(result: object, heads: int, where: str) -> None:
+    """Refuse what does not go with attention scores of batch 2 and time 3."""
+    shape = (2, heads, 3, 3)
+    if result is None:
+        return
+    sizes = reversed(result.shape) if isinstance(result, Tensor) else [0]
+    if not all(size in (1, whole) for size, whole in zip(sizes, reversed(shape), strict=False)):
+        raise UserError(
+            f"{where} returns {_describe_type(result)} for batch 2 and time 3; return a tensor "
+            "(2, 1, 3, 3), or None"
+        )
 
 
 def check_widths(cfg: TrainConfig) -> None:

@@ -283,7 +283,11 @@ def _means_the_same(
         same_heads = not model.method.has_encoders or cfg.model.heads == settings.model.heads
         return cfg.method == settings.method and same_values and same_heads
     if part.partition(".")[0] in ("encoder", "decoder"):
-        return cfg.model.heads == settings.model.heads
+        # Such a decoder attends to the encoders of the features: which ones, no shape tells.
+        attends_alike = not (part.startswith("decoder.") and model.method.attends_to_each) or (
+            cfg.method == settings.method and [*cfg.features] == [*settings.features]
+        )
+        return cfg.model.heads == settings.model.heads and attends_alike
     return True
 
 

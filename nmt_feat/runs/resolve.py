@@ -20,7 +20,7 @@ from nmt_feat.runs.build_model import choose_merged_features, list_unused_settin
 from nmt_feat.runs.build_trainer import try_optimizer
 from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
-from nmt_feat.runs.method_rules import check_method, check_vectors, check_widths
+from nmt_feat.runs.method_rules import check_method, check_vectors, check_widths, try_method
 from nmt_feat.runs.parent import check_parent
 from nmt_feat.runs.pretrained_model import check_start, complete_pretrained
 
@@ -63,6 +63,7 @@ def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainCo
     check_features(cfg)
     check_terminology(cfg)
     check_widths(cfg)
+    try_method(cfg)
     check_vectors(cfg)
     check_start(cfg)
     try_optimizer(cfg.optimizer)

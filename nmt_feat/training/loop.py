@@ -111,6 +111,7 @@ class Trainer:
         load_optimizer(self.optimizer.optimizer, tensors)
         if self.settings.resume_exact:
             self.refuse_other_counts(current)
+        self.rehearse_exchange()
         self.restore_generators(tensors)
         self.state.processes, self.state.threads = current.processes, current.threads
         # `max_steps` may have been larger when the checkpoint was written.
@@ -127,6 +128,18 @@ class Trainer:
                     f"{kind}, here are {count}, with which the last bits would differ; give it "
                     f"{before}, or set trainer.resume_exact=false"
                 )
+
+    def rehearse_exchange(self) -> None:
+        """Exchange gradients once, of which nothing remains, as before the update that follows.
+
+        In its first exchange PyTorch learns in which order gradients are ready; from then on it
+        sends them in this order. With three processes or more, a number's place in what is sent
+        decides in which order it is summed, and so its last bits.
+        """
+        if self.fabric.world_size > 2:
+            self.model.train()
+            self.accumulate_gradients(self.plan[:1], 1)
+            self.optimizer.zero_grad(set_to_none=True)
 
     def restore_generators(self, tensors: dict[str, Tensor]) -> None:
         """Restore the random generators of this process, if a checkpoint's `tensors` have them."""
