@@ -197,7 +197,7 @@ def parse_jsonl(
             continue
         content = _read_json_line(line, where)
         text: str = content["text"]
-        comments = _read_comments(content.get("comments"))
+        comments = read_comments(content.get("comments"))
         if "words" in content:
             words = _words_of_json(text, content["words"], where)
             check_tree([word.head for word in words], [number] * len(words), name, findings)
@@ -243,8 +243,8 @@ def _parse_factors(text: str, factor_lines: Any, factors: Sequence[str], where: 
     return _join_tokens(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
-def _read_comments(comments: Any) -> tuple[str, ...]:
-    """The comments, if they are lines as in CoNLL-U; the key may mean something else."""
+def read_comments(comments: Any) -> tuple[str, ...]:
+    """The comments of a line of JSON if they are as in CoNLL-U; the key may mean something else."""
     items = comments if isinstance(comments, list) else []
     if all(isinstance(c, str) and re.fullmatch("#[^\n\r]*", c) for c in items):
         return tuple(items)
