@@ -28,7 +28,7 @@ from nmt_feat.config.data_schema import AnnotatorConfig, AnnotatorPart
 from nmt_feat.config.instantiate import build_object, locate_class, naming_failures
 from nmt_feat.errors import UserError, escape_controls, short_repr
 from nmt_feat.extras import optional
-from nmt_feat.text.conllu import Sentence, Word, write_conllu
+from nmt_feat.text.conllu import Sentence, Word, find_control, write_conllu
 from nmt_feat.text.files import hash_content
 from nmt_feat.text.sentences import ANNOTATION
 from nmt_feat.text.subwords import Lines
@@ -39,6 +39,10 @@ log = logging.getLogger(__name__)
 _CHUNK = 100  # lines in a file of work in progress
 _REPORT_SECONDS = 10.0  # between lines that report progress
 _FORMAT = "nmt_feat annotation 1"
+
+
+class LineRefused(UserError):
+    """A line of a text cannot be annotated; the message has its number, but not its file."""
 
 
 class Annotator(ABC):
@@ -254,10 +258,13 @@ def _annotate_chunk(annotator: Annotator | None, task: tuple[Path, int, list[str
     annotator = annotator or _worker
     for number, sentence in enumerate(sentences := annotate_texts(annotator, texts), first):
         if not sentence.words and visible_characters(sentence.text):
-            raise UserError(
+            raise LineRefused(
                 f"annotator={annotator.name} finds no word in line {number}: "
                 f"{sentence.text!r}; remove the line"
             )
+        # Here the text's line is at hand; CoNLL-U, which cannot have them, is in a file of ours.
+        if control := next(filter(None, (find_control(w.form) for w in sentence.words)), None):
+            raise LineRefused(f"annotator={annotator.name}: line {number}: the word {control}")
     body = write_conllu(sentences).encode()
     _write_file(path, [_head_line(hashlib.sha256(body).hexdigest()), body])
 

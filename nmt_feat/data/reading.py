@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nmt_feat.annotators.base import Annotator, annotate_cached, make_annotators
+from nmt_feat.annotators.base import (
+    Annotator,
+    LineRefused,
+    annotate_cached,
+    make_annotators,
+)
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig
 from nmt_feat.data import sentence_tables as tables
@@ -175,7 +180,10 @@ class CorpusReader:
         if "raw" in split.files:
             raw = SentenceTable(self.folder / f"{split.name}.raw.arrow")
             texts = raw.take_first(len(split.source))
-        path = annotate_cached(tool, texts.texts, self.cache, self.annotator.processes)
+        try:
+            path = annotate_cached(tool, texts.texts, self.cache, self.annotator.processes)
+        except LineRefused as error:
+            raise UserError(f"{split.files.get('raw', split.source_path)}: {error}") from None
         out = self.folder / f"{split.name}.{name}.annotated.arrow"
         # The text is in normal form already, and values stay as the annotator gives them.
         form = Format("conllu")
