@@ -302,6 +302,12 @@ def _build_word(form: str, start: int, end: int, factors: Mapping[str, str], whe
     """A word with its factors as columns; keys such as `feats.Case` become one column."""
     if control := find_control(form):
         raise UserError(f"{where}: the word {control}")
+    for name, value in factors.items():
+        if name not in ANNOTATION and "|" in value:
+            raise UserError(
+                f"{where}: {short_repr(form)}: the {name} {short_repr(value)} has a |, which ends "
+                "a value there; write another character, or _ for no value"
+            )
     columns: dict[str, Any] = {n: value for n, value in factors.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         prefix = f"{column}."
