@@ -242,9 +242,10 @@ def check_lengths(split: RawSplit, parts: Mapping[str, SentenceTable]) -> None:
 
 
 def refuse_factored(split: RawSplit) -> None:
-    """Refuse plain text that looks like factored text."""
+    """Refuse plain text that looks annotated: with factors, as CoNLL-U or as JSON lines."""
     if kind := formats.guess_format(list(islice(split.source.texts, 10))):
+        factors = " and data.factors" if kind in formats.SEPARATORS else ""
         raise UserError(
-            f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
-            f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
+            f"{split.source_path}: {formats.describe_look(kind)}; set data.format={kind}{factors}, "
+            "or data.format=text if it is plain"
         )

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.text.conllu import (
+    COLUMNS,
     NONE,
     ROOT,
     Findings,
@@ -42,13 +43,38 @@ def kind_of(path: Path | str) -> str:
 
 
 def guess_format(lines: Sequence[str]) -> str | None:
-    """The factored format that plain text seems to have, if every token has its separator."""
+    """The format of annotated text that plain text seems to have, if all its lines have it."""
     tokens = [token for line in lines for token in line.split()]
     for kind, separator in SEPARATORS.items():
         counts = {token.count(separator) for token in tokens}
         if len(tokens) > 4 and len(counts) == 1 and 0 not in counts:
             return kind
-    return None
+    content = [line for line in lines if line.strip() and not line.startswith("#")]
+    if content and all(map(_is_word_of_conllu, content)):
+        return "conllu"
+    return "jsonl" if content and all(map(_is_sentence_of_json, content)) else None
+
+
+def _is_word_of_conllu(line: str) -> bool:
+    """Whether a line looks like a word; in normal form, it has spaces in place of tabs."""
+    row = line.split()
+    patterns = (0, "[0-9]+(?:[-.][0-9]+)?"), (6, "[0-9]+|_"), (8, "_|[0-9.]+:.*")
+    return len(row) == len(COLUMNS) and all(re.fullmatch(p, row[i]) for i, p in patterns)
+
+
+def _is_sentence_of_json(line: str) -> bool:
+    try:
+        content = load_json(line) if line.startswith("{") else None
+    except ValueError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("text"), str)
+
+
+def describe_look(kind: str) -> str:
+    """Why text looks like this format, for a message."""
+    if kind in SEPARATORS:
+        return f"every token has a {SEPARATORS[kind]!r}, as factored text has"
+    return "its lines are words of CoNLL-U" if kind == "conllu" else "its lines are JSON"
 
 
 def check_factors(factors: Sequence[str], setting: str) -> None:
