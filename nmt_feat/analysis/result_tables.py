@@ -7,6 +7,7 @@ import io
 import json
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -315,7 +316,26 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
         key = (request, str(record.seed), *name_method_and_features(record), search)
         if key not in runs or record.finished:
             runs[key] = record
-    return _unify_names(_unify_data_hashes(list(runs.values())))
+    return _distinguish_suites(_unify_names(_unify_data_hashes(list(runs.values()))))
+
+
+def _distinguish_suites(records: list[RunRecord]) -> list[RunRecord]:
+    """The records; if suites of one name differ, the name has a part of their checksum behind it.
+
+    Otherwise a row's mean would be over the accuracies on several suites.
+    """
+    pairs = {(name, result.suite) for run in records for name, result in run.contrast.items()}
+    counts = Counter(name for name, _ in pairs)
+    if max(counts.values(), default=1) == 1:
+        return records
+
+    def distinguish(name: str, suite: str) -> str:
+        return f"{name}@{suite[:8]}" if counts[name] > 1 else name
+
+    return [
+        replace(run, contrast={distinguish(n, r.suite): r for n, r in run.contrast.items()})
+        for run in records
+    ]
 
 
 def _unify_names(records: list[RunRecord]) -> list[RunRecord]:
