@@ -150,6 +150,7 @@ class ResultTable:
         names = ["dev BLEU", "dev chrF", *(n for run in started for n in collect_figures(run))]
         self.figures = [*(name for name in dict.fromkeys(names) if name not in COSTS), *COSTS]
         self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started)]
+        self.notes += _describe_mixed_tests(self.rows.values())
         if any(sum(run.finished for run in row) > 1 for row in self.rows.values()):
             self.notes.insert(0, "Mean ± sample standard deviation over n seeds.")
         if any(run.members for run in started):
@@ -384,6 +385,20 @@ def _describe_mixed_runs(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
         for name, values in mixed.items()
         if values
     ]
+
+
+def _describe_mixed_tests(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
+    """A note if averaged runs were tested on unlike files under the name of one test set."""
+    hashes_by_name: dict[tuple[int, str], set[str]] = {}
+    for number, runs in enumerate(rows):
+        for run in runs:
+            for name in run.tests.keys() & run.test_hashes.keys():
+                hashes_by_name.setdefault((number, name), set()).add(run.test_hashes[name])
+    mixed = sorted({name for (_, name), hashes in hashes_by_name.items() if len(hashes) > 1})
+    if not mixed:
+        return []
+    names = ", ".join(mixed)
+    return [f"Means of {names} are over runs that were tested on unlike files of this name."]
 
 
 def _shorten_revision(revision: str) -> str:
