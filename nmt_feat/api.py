@@ -116,7 +116,10 @@ class LoadedRun:
         if len({isinstance(text, str) for text in texts}) > 1:
             raise UserError("texts: has plain text and annotated sentences; give one of them")
         limit = self.model.length_limit(cfg)
-        sentences = [Sentence(text) if isinstance(text, str) else text for text in texts]
+        sentences = [
+            self.model.normalize_sentence(Sentence(text) if isinstance(text, str) else text)
+            for text in texts
+        ]
         parts, where = limit.divide(sentences, self._name_sentences(len(sentences)))
         if any(isinstance(text, str) for text in texts):
             parts = self._annotate([part.text for part in parts])
@@ -188,7 +191,8 @@ class LoadedRun:
     def _read(self, texts: Sequence[str | Sentence]) -> list[Sentence]:
         """Sentences with annotation. All plain text is annotated together, which is faster."""
         plain = [text for text in texts if isinstance(text, str)]
-        parsed = [text for text in texts if isinstance(text, Sentence)]
+        normalize = self.model.normalize_sentence
+        parsed = [normalize(text) for text in texts if isinstance(text, Sentence)]
         complete_sentences = self.model.annotation.complete_sentences
         of_plain = iter(self._annotate(plain) if plain else [])
         of_parsed = iter(complete_sentences(parsed, "texts") if parsed else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from nmt_feat.api import (
     read_runs,
     train,
 )
+from nmt_feat.cli.translate import translate_text
+from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.runs.records import read_record
-from nmt_feat.text.conllu import Word
+from nmt_feat.text.conllu import Word, write_conllu
+from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.word_values import whitespace_words
 from tests.support.entry import call
 from tests.support.small import Small
 
@@ -51,6 +56,37 @@ def test_translations_and_scores_are_those_of_the_programs(
     rows = [line.split("\t") for line in done.out.splitlines()]
     scores = run.score(list(zip(sentences, translations, strict=True)))
     assert [(f"{s.log_probability:.6f}", str(s.pieces)) for s in scores] == [tuple(r) for r in rows]
+
+
+def test_sentences_are_brought_into_normal_form(run: LoadedRun, corpus: Path) -> None:
+    """With their values, as where a file of them is read."""
+    (sentence,) = list(read_conllu(corpus / "test.conllu"))[:1]
+    words = [word._replace(upos=f"\u00a0{word.upos} ") for word in sentence.words]
+    odd = sentence._replace(words=tuple(words))
+    assert run.score([(odd, "Ja.")]) == run.score([(sentence, "Ja.")])
+    assert run.translate([odd]) == run.translate([sentence])
+
+
+def test_lines_are_refused_by_the_length_of_their_normal_form(
+    finished: FinishedRun, run: LoadedRun, tmp_path: Path
+) -> None:
+    """Which is what is translated; decomposed, they may have more pieces."""
+
+    def count_pieces(text: str) -> int:
+        return int(run.model.encoder.pieces(Sentences.of([Sentence(text)])).counts[0])
+
+    composed, decomposed = "tä tä tä tä", "ta\u0308 ta\u0308 ta\u0308 ta\u0308"
+    limit = count_pieces(composed)
+    assert count_pieces(decomposed) > limit
+    path, out = tmp_path / "test.conllu", tmp_path / "out"
+    path.write_text(write_conllu([Sentence(decomposed, whitespace_words(decomposed))]), "utf-8")
+    cfg = TranslateConfig(
+        str(finished.folder), str(path), str(out), max_pieces=limit, too_long="refuse"
+    )
+    translate_text(cfg)
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1
+    with pytest.raises(UserError, match=f"sentence 1: has {limit} pieces, above max_pieces=1;"):
+        translate_text(replace(cfg, max_pieces=1))
 
 
 def test_a_sentence_is_shown_word_by_word(run: LoadedRun, corpus: Path) -> None:

@@ -182,6 +182,17 @@ def test_means_over_revisions_and_devices_say_so(tmp_path: Path) -> None:
     assert "Means are over runs of 2 devices: C, G." in notes
 
 
+def test_means_over_unlike_files_of_a_test_set_say_so(tmp_path: Path) -> None:
+    runs = [record for record, _ in [*made(tmp_path, "none", 2), *made(tmp_path, "gate", 2)]]
+    for number, record in enumerate(runs):
+        record.test_hashes = dict.fromkeys(record.tests, f"of row {number // 2}")
+    (name,) = runs[0].tests
+    note = f"Means of {name} are over runs that were tested on unlike files of this name."
+    assert note not in ResultTable(runs).notes  # the files of each row are alike
+    runs[1].test_hashes = {name: "other"}
+    assert note in ResultTable(runs).notes
+
+
 def test_a_job_that_failed_early_is_missing_in_its_row(tmp_path: Path) -> None:
     """Its whole configuration is known, of others what determines the result."""
     model = {"model": {"source_words": False}}  # as another row has it

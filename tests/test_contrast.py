@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.analysis.report import Report
+from nmt_feat.analysis.result_tables import ResultTable, mean_and_deviation
 from nmt_feat.cli.contrast import list_text_readers
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
@@ -165,6 +166,24 @@ def test_accuracies_over_seeds(tmp_path: Path) -> None:
     differences = tables["Contrastive suite suite: differences to none, in points of %"]
     assert differences.rows[0][:2] == ["gate", "+50.0"]
     assert "suite contrast %" in tables[""].heading
+
+
+def test_suites_of_one_name_are_not_averaged(tmp_path: Path) -> None:
+    """Seed 2 was decided by another file of the name; `same` is one suite."""
+    runs = []
+    for seed, (suite, outcome) in enumerate((("1" * 16, "1000"), ("2" * 16, "11")), 1):
+        record, folder = toy_runs.run(tmp_path, "none", seed, 0.1)
+        record.contrast = {
+            "mine": ContrastResult(suite, outcome),
+            "same": ContrastResult("3" * 16, "10"),
+        }
+        runs.append((record, folder))
+    table = ResultTable(record for record, _ in runs)
+    names = [figure for figure in table.figures if "contrast" in figure]
+    assert names == ["mine@11111111 contrast %", "same contrast %", "mine@22222222 contrast %"]
+    (row,) = table.rows.values()
+    assert mean_and_deviation(row, names[0]) == (0.25, None, 1)
+    assert mean_and_deviation(row, names[1]) == (0.5, 0.0, 2)
 
 
 def test_runs_of_a_folder_that_do_not_translate_are_left_out(

@@ -8,7 +8,7 @@ import pytest
 
 from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word
-from nmt_feat.text.glossary import Glossary, Term, count_tokens
+from nmt_feat.text.glossary import Glossary, Term, count_tokens, join_tokens, split_tokens
 from nmt_feat.text.term_insertion import Insertion
 from nmt_feat.text.word_values import MISSING
 
@@ -90,6 +90,19 @@ def test_places(text: str) -> None:
 def test_marks_of_vowels_belong_to_their_words() -> None:
     glossary = Glossary([Term("हि", "a")])
     assert glossary.find_terms("हिन्दी हि")[0].start == 7
+
+
+def test_joiners_without_width_stay_inside_of_words() -> None:
+    """A part of a word of Persian or Hindi is no term."""
+    glossary = Glossary([Term("خواهم", "will"), Term("می\u200cخواهم", "ich will")])
+    assert [o.term.target for o in glossary.find_terms("نمی\u200cخواهم")] == []
+    assert [o.term.target for o in glossary.find_terms("می\u200cخواهم!")] == ["ich will"]
+    assert split_tokens("क्\u200dष a\u200c b") == ("क्\u200dष", "a", "\u200c", "b")
+
+
+def test_tokens_are_joined_as_their_script_is_written() -> None:
+    for text in ("北京大学", "red duck", "ABC 大学", "ไทย"):
+        assert join_tokens(split_tokens(text)) == text
 
 
 def test_lemmas() -> None:

@@ -21,13 +21,14 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.batches import collate, order_batches, plan_batches, prepend_tags
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import read_test_set
+from nmt_feat.data.sentence_labels import read_comments
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.runs.inputs import Reader, Text
 from nmt_feat.runs.trained_model import TrainedModel
-from nmt_feat.text.conllu import Sentence, find_label, read_conllu
+from nmt_feat.text.conllu import Sentence, find_label, read_conllu, replace_labels
 from nmt_feat.text.formats import parse_jsonl
 from nmt_feat.text.sentences import Sentences
 from tests.support.small import Small, cut, record
@@ -239,6 +240,22 @@ def test_json_lines_with_factors_keep_their_comments() -> None:
     line = '{"text": "a b", "factors": ["X Y"], "comments": ["# formality = formal"]}'
     (sentence,) = parse_jsonl([line], "x", ["upos"])
     assert find_label(sentence.comments, "formality") == "formal"
+
+
+def test_labels_of_comments_and_settings_have_normal_form() -> None:
+    """As those of files: written in another way, a value is the same."""
+    (comment,) = replace_labels((), {"city": "Ko\u0308ln\u00a0 West"})
+    assert find_label([comment], "city") == "Köln West"
+
+
+def test_training_and_translation_read_the_same_comments(tmp_path: Path) -> None:
+    """Of JSON lines whose `comments` are no lines as in CoNLL-U, neither reads any."""
+    path = tmp_path / "x.jsonl"
+    comments: list[list[object]] = [["# n = 1", "# m = 2"], ["# n = 1", 5], [" n = 1"], []]
+    lines = [json.dumps({"text": "a", "comments": row}) for row in comments]
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    in_translation = [list(sentence.comments) for sentence in parse_jsonl(lines, "x", [])]
+    assert list(read_comments(path, "jsonl")) == in_translation == [comments[0], [], [], []]
 
 
 @pytest.mark.parametrize("missing", ["error", "unknown"])

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -149,6 +150,7 @@ class ResultTable:
         names = ["dev BLEU", "dev chrF", *(n for run in started for n in collect_figures(run))]
         self.figures = [*(name for name in dict.fromkeys(names) if name not in COSTS), *COSTS]
         self.notes = [*_describe_mixed_runs(self.rows.values()), *list_signatures(started)]
+        self.notes += _describe_mixed_tests(self.rows.values())
         if any(sum(run.finished for run in row) > 1 for row in self.rows.values()):
             self.notes.insert(0, "Mean ± sample standard deviation over n seeds.")
         if any(run.members for run in started):
@@ -315,7 +317,26 @@ def _drop_repeated_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
         key = (request, str(record.seed), *name_method_and_features(record), search)
         if key not in runs or record.finished:
             runs[key] = record
-    return _unify_names(_unify_data_hashes(list(runs.values())))
+    return _distinguish_suites(_unify_names(_unify_data_hashes(list(runs.values()))))
+
+
+def _distinguish_suites(records: list[RunRecord]) -> list[RunRecord]:
+    """The records; if suites of one name differ, the name has a part of their checksum behind it.
+
+    Otherwise a row's mean would be over the accuracies on several suites.
+    """
+    pairs = {(name, result.suite) for run in records for name, result in run.contrast.items()}
+    counts = Counter(name for name, _ in pairs)
+    if max(counts.values(), default=1) == 1:
+        return records
+
+    def distinguish(name: str, suite: str) -> str:
+        return f"{name}@{suite[:8]}" if counts[name] > 1 else name
+
+    return [
+        replace(run, contrast={distinguish(n, r.suite): r for n, r in run.contrast.items()})
+        for run in records
+    ]
 
 
 def _unify_names(records: list[RunRecord]) -> list[RunRecord]:
@@ -364,6 +385,20 @@ def _describe_mixed_runs(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
         for name, values in mixed.items()
         if values
     ]
+
+
+def _describe_mixed_tests(rows: Iterable[Sequence[RunRecord]]) -> list[str]:
+    """A note if averaged runs were tested on unlike files under the name of one test set."""
+    hashes_by_name: dict[tuple[int, str], set[str]] = {}
+    for number, runs in enumerate(rows):
+        for run in runs:
+            for name in run.tests.keys() & run.test_hashes.keys():
+                hashes_by_name.setdefault((number, name), set()).add(run.test_hashes[name])
+    mixed = sorted({name for (_, name), hashes in hashes_by_name.items() if len(hashes) > 1})
+    if not mixed:
+        return []
+    names = ", ".join(mixed)
+    return [f"Means of {names} are over runs that were tested on unlike files of this name."]
 
 
 def _shorten_revision(revision: str) -> str:

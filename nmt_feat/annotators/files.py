@@ -24,7 +24,7 @@ from nmt_feat.base.outputs import open_packed, replace_when_complete
 from nmt_feat.base.pool import Pool, count_cores
 from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.errors import UserError, escape_controls
-from nmt_feat.text.conllu import write_conllu
+from nmt_feat.text.conllu import find_control, write_conllu
 from nmt_feat.text.subwords import Lines
 from nmt_feat.text.units import visible_characters
 
@@ -35,6 +35,10 @@ _REPORT_SECONDS = 10.0  # between lines that report progress
 _FORMAT = "nmt_feat annotation 1"
 Chunk = tuple[Path, int, list[str]]
 """Lines of a text: the file for their annotation, the number of the first line, the lines."""
+
+
+class LineRefused(UserError):
+    """A line of a text cannot be annotated; the message has its number, but not its file."""
 
 
 def write_annotation(annotator: Annotator, texts: Lines, path: Path, processes: int = 0) -> None:
@@ -93,10 +97,13 @@ def _annotate_chunk(annotator: Annotator | None, chunk: Chunk) -> None:
     sentences = annotate_texts(annotator, texts)
     for number, sentence in enumerate(sentences, first):
         if not sentence.words and visible_characters(sentence.text):
-            raise UserError(
+            raise LineRefused(
                 f"annotator={annotator.name} finds no word in line {number}: "
                 f"{sentence.text!r}; remove the line"
             )
+        # Here the text's line is at hand; CoNLL-U, which cannot have them, is in a file of ours.
+        if control := next(filter(None, (find_control(w.form) for w in sentence.words)), None):
+            raise LineRefused(f"annotator={annotator.name}: line {number}: the word {control}")
     body = write_conllu(sentences).encode()
     _write_file(path, [_head_line(hashlib.sha256(body).hexdigest()), body])
 

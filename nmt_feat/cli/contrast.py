@@ -188,6 +188,8 @@ def arrange_arguments(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and name in ("run", "suite"):
+            if not value:  # as a path, it would be the current folder
+                raise UserError(f"{name}=: names nothing; give a run, and the file of a suite")
             arranged += [value] if name == "run" else [f"--suite={value}"]
         else:
             arranged.append(argument)

@@ -28,7 +28,7 @@ from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import UserError
 from nmt_feat.extras import import_optional
 from nmt_feat.text.files import read_lines
-from nmt_feat.text.glossary import Term, split_tokens
+from nmt_feat.text.glossary import Term, join_tokens, split_tokens
 from nmt_feat.text.normalization import normalize_lines
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def extract_terms(
         # Of equal coefficients the shorter ngram, then the last by the alphabet: a fixed choice.
         best = max(range(len(names)), key=lambda i: (dice[i], -len(names[i]), names[i]))
         if dice[best] >= agreement and shared[best] >= min_count:
-            terms.append(Term(" ".join(name), " ".join(names[best])))
+            terms.append(Term(join_tokens(name), join_tokens(names[best])))
     return sorted(terms)
 
 

@@ -39,7 +39,8 @@ def translate_text(cfg: TranslateConfig) -> None:
     if cfg.too_long == "refuse" and cfg.input != "-":  # standard input can be read only once
         limit = model.length_limit(cfg)
         for number, sentence in enumerate(reader.read_sentences(), 1):
-            limit.divide([sentence], reader.name_sentences(1, number))
+            normal = model.normalize_sentence(sentence)  # as it is translated
+            limit.divide([normal], reader.name_sentences(1, number))
     count = 0
     with write_to(cfg.output, "output=") as out:
         for chunk in translate_chunks(model, reader, cfg):

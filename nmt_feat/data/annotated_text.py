@@ -15,6 +15,7 @@ from nmt_feat.text.conllu import Sentence, align_words
 from nmt_feat.text.merging import TEXT, Annotation, Conflicts, merge_annotations
 from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
+from nmt_feat.text.units import visible_characters
 
 FACTOR = "factors."
 """The prefix of the role of a file with the values of a factor."""
@@ -115,7 +116,9 @@ def refuse_lacking(
 ) -> None:
     """Refuse a sentence that the text does not annotate, if features need its annotation."""
     text = annotations[0]
-    if text.source == TEXT and not text.sentence.words and required and text.sentence.text.strip():
+    if text.source != TEXT or text.sentence.words or not required:
+        return
+    if visible_characters(text.sentence.text):
         feature, column = next(iter(required.items()))
         raise UserError(
             f"{where}: the text gives no words for {short_repr(text.sentence.text)}, but in train "

@@ -318,16 +318,15 @@ def read_test_set(
     source = path("source", split.source)
     targets = lines(path("target", split.target))
     raw = lines(path("raw", split.raw)) if split.raw else None
-    texts, kind = lines(source), read_kind(config, split)
+    kind = read_kind(config, split)
     if split.factors:
         files = {column: path(FACTOR + column, file) for column, file in split.factors.items()}
         sides = {column: (str(file), lines(file)) for column, file in files.items()}
-        sentences = list(formats.parse_parallel(texts, str(source), sides))
+        sentences = list(formats.parse_parallel(lines(source), str(source), sides))
     else:
-        sentences = list(formats.parse_lines(texts, str(source), kind, config.factors))
+        sentences = _parse_shards(source, kind, config.factors)
     if split.conllu:
-        file = path("conllu", split.conllu)
-        sentences = _annotate(sentences, file, lines(file), f"{key}: {source}")
+        sentences = _annotate(sentences, path("conllu", split.conllu), f"{key}: {source}")
     for label, name in split.labels.items():
         values = lines(path(LABELS + label, name))
         if len(values) != len(sentences):
@@ -343,13 +342,20 @@ def read_test_set(
     return sentences, targets, raw, str(source)
 
 
-def _annotate(
-    sentences: list[Sentence], file: Path, lines: list[str], where: str
-) -> list[Sentence]:
+def _parse_shards(file: Path, kind: str, factors: Sequence[str] = ()) -> list[Sentence]:
+    """The sentences of a file or of its shards, none of which crosses the end of a shard."""
+    return [
+        sentence
+        for shard in list_shards(file)
+        for sentence in formats.parse_lines(read_lines(shard), str(shard), kind, factors)
+    ]
+
+
+def _annotate(sentences: list[Sentence], file: Path, where: str) -> list[Sentence]:
     """Give sentences the words and comments of the annotation in a file, aligned to their text."""
     form = formats.kind_of(file)
-    parsed = formats.parse_lines(lines, str(file), "conllu" if form == "text" else form)
-    annotated, is_blank = list(parsed), [not sentence.text.strip() for sentence in sentences]
+    annotated = _parse_shards(file, "conllu" if form == "text" else form)
+    is_blank = [not sentence.text.strip() for sentence in sentences]
     if len(annotated) == len(sentences) - sum(is_blank):  # most annotators leave out blank lines
         rows = iter(annotated)
         annotated = [Sentence("") if blank else next(rows) for blank in is_blank]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nmt_feat.annotators.base import Annotator
-from nmt_feat.annotators.files import annotate_cached
+from nmt_feat.annotators.files import LineRefused, annotate_cached
 from nmt_feat.annotators.texts import make_annotators
 from nmt_feat.base.pool import Pool
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig
@@ -177,7 +177,10 @@ class CorpusReader:
         if "raw" in split.files:
             raw = SentenceTable(self.folder / f"{split.name}.raw.arrow")
             texts = raw.take_first(len(split.source))
-        path = annotate_cached(tool, texts.texts, self.cache, self.annotator.processes)
+        try:
+            path = annotate_cached(tool, texts.texts, self.cache, self.annotator.processes)
+        except LineRefused as error:
+            raise UserError(f"{split.files.get('raw', split.source_path)}: {error}") from None
         out = self.folder / f"{split.name}.{name}.annotated.arrow"
         # The text is in normal form already, and values stay as the annotator gives them.
         form = Format("conllu")
@@ -236,9 +239,10 @@ def check_lengths(split: RawSplit, parts: Mapping[str, SentenceTable]) -> None:
 
 
 def refuse_factored(split: RawSplit) -> None:
-    """Refuse plain text that looks like factored text."""
+    """Refuse plain text that looks annotated: with factors, as CoNLL-U or as JSON lines."""
     if kind := formats.guess_format(list(islice(split.source.texts, 10))):
+        factors = " and data.factors" if kind in formats.SEPARATORS else ""
         raise UserError(
-            f"{split.source_path}: every token has a {formats.SEPARATORS[kind]!r}, as factored "
-            f"text has; set data.format={kind} and data.factors, or data.format=text if it is plain"
+            f"{split.source_path}: {formats.describe_look(kind)}; set data.format={kind}{factors}, "
+            "or data.format=text if it is plain"
         )

@@ -14,6 +14,7 @@ from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.annotated_text import LABELS
 from nmt_feat.data.corpora import RawSplit, find_format
 from nmt_feat.data.sentence_tables import SentenceTable
+from nmt_feat.text import formats
 from nmt_feat.text.conllu import find_label, sentence_end
 from nmt_feat.text.files import line_end, read_blocks
 
@@ -56,6 +57,5 @@ def read_comments(path: Path, kind: str) -> Iterator[list[str]]:
     if kind == "jsonl":
         for block in read_blocks(path, line_end):
             for line in block.lines():
-                comments = (load_json(line) if line.strip() else {}).get("comments")
-                strings = comments if isinstance(comments, list) else []
-                yield [comment for comment in strings if isinstance(comment, str)]
+                content = load_json(line) if line.strip() else {}
+                yield list(formats.read_comments(content.get("comments")))

@@ -21,7 +21,9 @@ def list_members(run: str) -> list[str]:
 
     The folder of an ensemble, which `evaluate` has tested, stands for its runs.
     """
-    names = [run] if Path(run).exists() else [name.strip() for name in run.split(",")]
+    names = [run] if Path(run).exists() and run else [name.strip() for name in run.split(",")]
+    if "" in names:
+        raise UserError(f"run={run}: names nothing; give the folder of a run, or several")
     folders: list[str] = []
     for name in names:
         if "*" not in name or Path(name).exists():

@@ -40,7 +40,9 @@ def find_finished_runs(run: str) -> list[Path]:
         run: a run's folder, one above runs, or a pattern with `*`; or several, with commas between.
     """
     folders = []
-    for part in [run] if Path(run).exists() else run.split(","):
+    for part in [run] if Path(run).exists() and run else run.split(","):
+        if not part.strip():  # as a path, it would be the current folder, with all runs below
+            raise UserError(f"run={run}: names nothing; give a run, a folder of runs, or a pattern")
         names = sorted(glob.glob(str(Path(part.strip()).expanduser())))
         names = [part] if Path(part).exists() else names
         if not any(Path(name).is_dir() for name in names):

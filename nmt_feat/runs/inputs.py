@@ -198,12 +198,13 @@ def refuse_raw(text: Text, kind: str) -> None:
 
 
 def refuse_factored(lines: Sequence[str], text: Text) -> None:
-    """Refuse plain text whose tokens look as if they had factors."""
+    """Refuse plain text that looks annotated: with factors, as CoNLL-U or as JSON lines."""
     if kind := formats.guess_format(lines):
-        factored, plain = text.as_setting("format", kind), text.as_setting("format", "text")
+        annotated, plain = text.as_setting("format", kind), text.as_setting("format", "text")
+        factors = " and factors" if kind in formats.SEPARATORS else ""
         raise UserError(
-            f"{text.label}: every token has a {formats.SEPARATORS[kind]!r}, as factored text has; "
-            f"set {factored} and factors, or {plain} if it is plain"
+            f"{text.label}: {formats.describe_look(kind)}; set {annotated}{factors}, or {plain} if "
+            "it is plain"
         )
 
 

@@ -176,7 +176,7 @@ class TrainedModel:
                 raise UserError(
                     f"{message}, but features of the run read heads; correct the annotation"
                 )
-            yield normalize_sentence(sentence) if self.encoder.normal else sentence
+            yield self.normalize_sentence(sentence)
         if message := findings.describe_trees():
             say(f"the annotation has {message}", file=sys.stderr)
 
@@ -215,6 +215,10 @@ class TrainedModel:
         """Lines of text in normal form, if training had them so."""
         return normalize_lines(texts) if self.encoder.normal else texts
 
+    def normalize_sentence(self, sentence: Sentence) -> Sentence:
+        """A sentence and its values in normal form, if training had them so."""
+        return normalize_sentence(sentence) if self.encoder.normal else sentence
+
     def read_test_set(self) -> tuple[list[Sentence], list[str], list[str]]:
         """The first test set whose files still exist, annotated as in training.
 
@@ -236,8 +240,7 @@ class TrainedModel:
                 f"{self.folder}: its test set cannot be read ({error}); give --source FILE "
                 "--target FILE"
             ) from None
-        if self.encoder.normal:
-            sentences = [normalize_sentence(sentence) for sentence in sentences]
+        sentences = [*map(self.normalize_sentence, sentences)]
         has_words, replaces = any(s.words for s in sentences), self.cfg.annotator.replace
         if has_words and self.encoder.sources and not replaces and raw is None:
             sentences = self.annotation.complete_sentences(sentences, name)

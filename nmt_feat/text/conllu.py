@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text.files import read_blocks
@@ -376,11 +377,12 @@ def join_parts(values: Sequence[str]) -> str:
 
 
 def find_label(comments: Iterable[str], key: str) -> str | None:
-    """The value of the first comment `# key = value` with this key, or None."""
+    """The value of the first comment `# key = value` with this key, in normal form, or None."""
     for comment in comments:
         name, _, value = comment[1:].partition("=")
         if name.strip() == key and value.strip():
-            return value.strip()
+            # Comments and settings are not brought into normal form where they are read.
+            return " ".join(normalize("NFC", value).split())
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.errors import UserError, short_repr, suggest
 from nmt_feat.text.conllu import (
+    COLUMNS,
     NONE,
     ROOT,
     Findings,
@@ -42,13 +43,38 @@ def kind_of(path: Path | str) -> str:
 
 
 def guess_format(lines: Sequence[str]) -> str | None:
-    """The factored format that plain text seems to have, if every token has its separator."""
+    """The format of annotated text that plain text seems to have, if all its lines have it."""
     tokens = [token for line in lines for token in line.split()]
     for kind, separator in SEPARATORS.items():
         counts = {token.count(separator) for token in tokens}
         if len(tokens) > 4 and len(counts) == 1 and 0 not in counts:
             return kind
-    return None
+    content = [line for line in lines if line.strip() and not line.startswith("#")]
+    if content and all(map(_is_word_of_conllu, content)):
+        return "conllu"
+    return "jsonl" if content and all(map(_is_sentence_of_json, content)) else None
+
+
+def _is_word_of_conllu(line: str) -> bool:
+    """Whether a line looks like a word; in normal form, it has spaces in place of tabs."""
+    row = line.split()
+    patterns = (0, "[0-9]+(?:[-.][0-9]+)?"), (6, "[0-9]+|_"), (8, "_|[0-9.]+:.*")
+    return len(row) == len(COLUMNS) and all(re.fullmatch(p, row[i]) for i, p in patterns)
+
+
+def _is_sentence_of_json(line: str) -> bool:
+    try:
+        content = load_json(line) if line.startswith("{") else None
+    except ValueError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("text"), str)
+
+
+def describe_look(kind: str) -> str:
+    """Why text looks like this format, for a message."""
+    if kind in SEPARATORS:
+        return f"every token has a {SEPARATORS[kind]!r}, as factored text has"
+    return "its lines are words of CoNLL-U" if kind == "conllu" else "its lines are JSON"
 
 
 def check_factors(factors: Sequence[str], setting: str) -> None:
@@ -197,7 +223,7 @@ def parse_jsonl(
             continue
         content = _read_json_line(line, where)
         text: str = content["text"]
-        comments = _read_comments(content.get("comments"))
+        comments = read_comments(content.get("comments"))
         if "words" in content:
             words = _words_of_json(text, content["words"], where)
             check_tree([word.head for word in words], [number] * len(words), name, findings)
@@ -243,8 +269,8 @@ def _parse_factors(text: str, factor_lines: Any, factors: Sequence[str], where: 
     return _join_tokens(list(map(list, zip(*columns, strict=True))), factors, where)
 
 
-def _read_comments(comments: Any) -> tuple[str, ...]:
-    """The comments, if they are lines as in CoNLL-U; the key may mean something else."""
+def read_comments(comments: Any) -> tuple[str, ...]:
+    """The comments of a line of JSON if they are as in CoNLL-U; the key may mean something else."""
     items = comments if isinstance(comments, list) else []
     if all(isinstance(c, str) and re.fullmatch("#[^\n\r]*", c) for c in items):
         return tuple(items)
@@ -302,6 +328,12 @@ def _build_word(form: str, start: int, end: int, factors: Mapping[str, str], whe
     """A word with its factors as columns; keys such as `feats.Case` become one column."""
     if control := find_control(form):
         raise UserError(f"{where}: the word {control}")
+    for name, value in factors.items():
+        if name not in ANNOTATION and "|" in value:
+            raise UserError(
+                f"{where}: {short_repr(form)}: the {name} {short_repr(value)} has a |, which ends "
+                "a value there; write another character, or _ for no value"
+            )
     columns: dict[str, Any] = {n: value for n, value in factors.items() if n in ANNOTATION}
     for column in ("feats", "misc"):
         prefix = f"{column}."

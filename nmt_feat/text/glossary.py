@@ -50,12 +50,20 @@ def _token_pattern() -> re.Pattern[str]:
     characters = map(chr, range(0x20000))
     marks = "".join(c for c in characters if unicodedata.category(c)[0] == "M")
     unspaced = f"[{UNSPACED}][{marks}]*"
-    return re.compile(rf"{unspaced}|(?:(?![{UNSPACED}])[\w{marks}])+|[^\w\s]")
+    part = rf"(?:(?![{UNSPACED}])[\w{marks}])+"
+    # Zero-width joiners and non-joiners shape letters, in Persian or Hindi, inside of a word.
+    return re.compile(rf"{unspaced}|{part}(?:[\u200c\u200d]+{part})*|[^\w\s]")
 
 
 def find_tokens(text: str) -> list[Span]:
     """The spans of a text's tokens; a term is a sequence of them."""
     return [match.span() for match in _token_pattern().finditer(text)]
+
+
+def join_tokens(tokens: Iterable[str]) -> str:
+    """Tokens as a text: with spaces between, but not within scripts that have none."""
+    text = " ".join(tokens)
+    return re.sub(f"(?<=[{UNSPACED}]) (?=[{UNSPACED}])", "", text)
 
 
 def split_tokens(text: str) -> tuple[str, ...]:
