@@ -63,7 +63,7 @@ def test_in_an_update(small: Small, monkeypatch: pytest.MonkeyPatch, number: int
     continues(small)
 
 
-@pytest.mark.parametrize("place", ["compute_dev_loss", "translate_split", "score"])
+@pytest.mark.parametrize("place", ["compute_dev_loss", "translate_split", "score_translations"])
 def test_in_a_validation(small: Small, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """It is given up, and made when training continues."""
     with monkeypatch.context() as patch:
@@ -86,7 +86,7 @@ def test_a_validation_given_up_is_no_training(
 
     with monkeypatch.context() as patch:
         patch.setattr(build_trainer, "compute_dev_loss", slow)
-        send_at(patch, build_trainer, "score", 1)
+        send_at(patch, build_trainer, "score_translations", 1)
         call("train", *small.overrides())
     meta = index(small)["meta"]
     assert meta["elapsed"] - meta["seconds"] > 0.25
