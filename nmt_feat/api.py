@@ -30,11 +30,11 @@ from nmt_feat.data.batches import collate
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import SPECIAL
 from nmt_feat.extras import import_optional
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.long_lines import MostPieces, Translation
-from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun, run_training
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord
+from nmt_feat.runs.trained.long_lines import MostPieces, Translation
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import whitespace_words

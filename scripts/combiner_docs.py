@@ -18,7 +18,7 @@ from nmt_feat.combiners import Combiner, NoFeatures
 from nmt_feat.config.instantiate import locate_class
 from nmt_feat.config.schema import CombinerConfig, FeatureConfig
 from nmt_feat.features.choice import choose_kind
-from nmt_feat.runs.build_model import build_combiner
+from nmt_feat.runs.setup.build_model import build_combiner
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "explanation" / "combiners.md"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nmt_feat.analysis.report import Report
-from nmt_feat.runs.records import read_record
+from nmt_feat.runs.stored.records import read_record
 from nmt_feat.training.loop import Trainer
 from tests.support.earlier import write_first_identity
 from tests.support.entry import call

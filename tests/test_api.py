@@ -22,7 +22,7 @@ from nmt_feat.api import (
 )
 from nmt_feat.cli.translate import translate_text
 from nmt_feat.config.inference_schema import TranslateConfig
-from nmt_feat.runs.records import read_record
+from nmt_feat.runs.stored.records import read_record
 from nmt_feat.text.conllu import Word, write_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import whitespace_words

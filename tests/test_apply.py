@@ -14,7 +14,7 @@ from nmt_feat.cli.hydra_program import INTERRUPTED
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.instantiate import module_sum
 from nmt_feat.decoding.search import SearchOptions, SentenceSearch
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines

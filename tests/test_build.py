@@ -11,15 +11,15 @@ from nmt_feat.config.schema import CombinerConfig, FeatureConfig, ModelConfig, T
 from nmt_feat.errors import UserError
 from nmt_feat.model.seeds import derive_seed, isolated_generator
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.build_model import (
+from nmt_feat.runs.setup.build_model import (
     build_combiner,
     build_model,
     build_run_combiner,
     format_widths,
     list_unused_settings,
 )
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import count_parameters
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import count_parameters
 from tests.support.small import Small
 
 METHODS = ("none", "concat", "add", "average", "gate")

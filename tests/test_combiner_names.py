@@ -11,8 +11,8 @@ from nmt_feat.base.resources import find_resource
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import read_run
 from nmt_feat.runs.run import FinishedRun, run_training
+from nmt_feat.runs.stored.records import read_run
 from tests.support.small import Small, composed
 
 FILES = {

@@ -14,7 +14,7 @@ from nmt_feat.combiners import Add, Combiner, CombinerError, Concat, Gate, Mixed
 from nmt_feat.combiners.mixed import METHODS as NAMED
 from nmt_feat.config.schema import CombinerConfig
 from nmt_feat.errors import UserError
-from nmt_feat.runs.build_model import build_combiner
+from nmt_feat.runs.setup.build_model import build_combiner
 from tests.support.methods import ALL, METHODS
 from tests.support.small import ROOT
 

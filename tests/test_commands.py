@@ -16,8 +16,8 @@ from nmt_feat.cli.next_steps import REPLACED, suggest_sweep, suggest_translation
 from nmt_feat.cli.train_job import print_result
 from nmt_feat.config import commands
 from nmt_feat.config.overrides import is_sweep
-from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support import toy_runs
 from tests.support.small import ROOT, Small
 

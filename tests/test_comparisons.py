@@ -16,7 +16,7 @@ from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.analysis.row_labels import RowLabels
 from nmt_feat.cli.sweep import _read_job_record
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
-from nmt_feat.runs.records import CurvePoint, RunRecord
+from nmt_feat.runs.stored.records import CurvePoint, RunRecord
 from tests.support.toy_runs import run
 
 Runs = list[tuple[RunRecord, Path]]

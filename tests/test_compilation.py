@@ -22,7 +22,7 @@ from nmt_feat.config.evaluate_schema import EvaluateConfig
 from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import DecoderLayer, Dropouts, EncoderLayer
 from nmt_feat.runs.finished_runs import apply_request
-from nmt_feat.runs.identity import identity_settings
+from nmt_feat.runs.setup.identity import identity_settings
 from nmt_feat.training import compilation
 from nmt_feat.training.compilation import compile_layers
 from nmt_feat.training.loop import Trainer

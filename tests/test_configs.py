@@ -12,7 +12,7 @@ import yaml
 
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.setup.build_model import build_model
 from tests.support.entry import call
 from tests.support.options import CONF, options
 from tests.support.small import Small, composed, record

@@ -17,8 +17,8 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import TEXTS, UNITS
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.features import Contextual
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.training.loop import Trainer
 from nmt_feat.training.objective import Objective

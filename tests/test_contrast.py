@@ -12,9 +12,9 @@ from nmt_feat.analysis.result_tables import ResultTable, mean_and_deviation
 from nmt_feat.cli.contrast import list_text_readers
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.contrastive_suites import ContrastResult, make_result, read_suite
-from nmt_feat.runs.long_lines import MostPieces
-from nmt_feat.runs.records import read_run, write_record
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.records import read_run, write_record
+from nmt_feat.runs.trained.long_lines import MostPieces
+from nmt_feat.runs.trained.model import TrainedModel
 from tests.support import toy_runs
 from tests.support.entry import call
 from tests.support.small import Small

@@ -15,8 +15,8 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small, cut, outcome, record
 

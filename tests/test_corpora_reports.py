@@ -19,8 +19,8 @@ from nmt_feat.analysis.report import Report, make_reports, write_reports
 from nmt_feat.analysis.watch import read_snapshot, render_snapshot
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import counts_file, write_counts
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord, write_record
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord, write_record
 from tests.support.entry import call
 from tests.support.toy_runs import LINES, REFERENCES, measure
 

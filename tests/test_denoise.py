@@ -23,7 +23,7 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.errors import UserError
-from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.setup.resolve import resolve_settings
 from nmt_feat.text.subwords import Words
 from tests.support.entry import call
 from tests.support.small import Small, outcome, record

@@ -13,8 +13,8 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from tests.support.small import Small, cut, record
 

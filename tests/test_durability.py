@@ -25,10 +25,10 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.test_sets import write_hypotheses
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import FINISHED, STARTED, read_record, read_run, write_record
 from nmt_feat.runs.run import prepare_resumption
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import FINISHED, STARTED, read_record, read_run, write_record
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.power import Disk, recorded

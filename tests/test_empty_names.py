@@ -9,8 +9,8 @@ import pytest
 
 from nmt_feat.cli.contrast import arrange_arguments
 from nmt_feat.errors import UserError
-from nmt_feat.runs.ensembles import list_members
 from nmt_feat.runs.finished_runs import find_finished_runs
+from nmt_feat.runs.trained.ensembles import list_members
 
 
 def contrast(run: str) -> list[str]:

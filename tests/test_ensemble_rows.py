@@ -16,7 +16,7 @@ from nmt_feat.analysis.examples import Corpora
 from nmt_feat.analysis.figures import draw_figures
 from nmt_feat.analysis.page import write_page
 from nmt_feat.analysis.report import Report
-from nmt_feat.runs.records import Member, RunRecord
+from nmt_feat.runs.stored.records import Member, RunRecord
 from tests.support import toy_runs
 
 

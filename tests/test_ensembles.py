@@ -17,8 +17,8 @@ from nmt_feat.embedders.ids import BOS, EOS, PAD
 from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.model.batch import Batch
 from nmt_feat.runs import additions
-from nmt_feat.runs.ensembles import list_members, open_runs
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.ensembles import list_members, open_runs
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support import small_methods

@@ -12,7 +12,7 @@ import torch
 from sacrebleu.dataset import DATASETS
 
 from nmt_feat.runs.additions import PREPARED_AGAIN
-from nmt_feat.runs.locks import lock_of
+from nmt_feat.runs.stored.locks import lock_of
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.small import Small, record

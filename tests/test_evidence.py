@@ -23,7 +23,7 @@ from nmt_feat.analysis.statistics import paired_tests
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import count_sentences, write_counts
 from nmt_feat.evaluation.scores import score_translations
-from nmt_feat.runs.records import CurvePoint, RunRecord
+from nmt_feat.runs.stored.records import CurvePoint, RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ import yaml
 from nmt_feat.config.identity import name_row_method, shorten_class_name
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import TrainConfig
-from nmt_feat.runs.method_rules import check_widths
+from nmt_feat.runs.setup.method_rules import check_widths
 from tests.support.options import CONF, options
 from tests.support.small import composed
 

@@ -14,7 +14,7 @@ from nmt_feat.embedders.ids import END, FIRST, UNITS, UNK
 from nmt_feat.features import Categorical, Mean
 from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.model.embedding import Masking, SourceEmbedding, mask_values
-from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.setup.build_model import build_model
 from tests.support.entry import call
 from tests.support.kinds import build_vocabulary
 from tests.support.small import Small, outcome

@@ -13,7 +13,7 @@ from nmt_feat.analysis import figures
 from nmt_feat.analysis.report import FILES, Report
 from nmt_feat.evaluation.combiner_diagnostics import GateValue, Parts
 from nmt_feat.evaluation.scores import score_translations
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support.toy_runs import LINES, REFERENCES, run
 
 pytest.importorskip("matplotlib")

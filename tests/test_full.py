@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt_feat.runs import build_trainer
+from nmt_feat.runs.setup import build_trainer
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.mistakes import train

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import read_record
+from nmt_feat.runs.stored.records import read_record
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import parse_lines

@@ -25,9 +25,9 @@ from nmt_feat.config.identity import (
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.identity import hash_cache, hash_data
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.runs import build_trainer
-from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.run import run_training
+from nmt_feat.runs.setup import build_trainer
+from nmt_feat.runs.setup.identity import identity_settings
 from tests.support.earlier import write_first_identity
 from tests.support.small import ROOT, Small, outcome, record
 from tests.support.stops import refused, stop

@@ -16,12 +16,12 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.embedders.ids import END
 from nmt_feat.errors import UserError
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.artifacts import build_run_model
-from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import StartingModel, build_untrained
+from nmt_feat.runs.setup.artifacts import build_run_model
+from nmt_feat.runs.setup.build_trainer import build_trainer
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import StartingModel, build_untrained
 from nmt_feat.text.subwords import Subwords
 from tests.support.small import Small, outcome, record
 from tests.support.stops import refused, stop

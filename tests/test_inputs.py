@@ -12,8 +12,8 @@ import pytest
 
 from nmt_feat.cli.reliance import Reliance
 from nmt_feat.errors import UserError
-from nmt_feat.runs.inputs import Reader, Text, parse_nbest
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.inputs import Reader, Text, parse_nbest
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines

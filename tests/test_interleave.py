@@ -15,9 +15,9 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.embedders.ids import END, EOS, FIRST, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.methods import Interleave
-from nmt_feat.runs.build_model import build_model
 from nmt_feat.runs.run import run_training
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.build_model import build_model
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from tests.support.entry import call
 from tests.support.small import Small

@@ -32,10 +32,10 @@ from nmt_feat.evaluation.languages import (
 from nmt_feat.evaluation.metric import score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import TER
 from nmt_feat.evaluation.scores import measure_perplexity, score_translations
-from nmt_feat.runs import build_trainer
-from nmt_feat.runs.identity import identity_settings
-from nmt_feat.runs.records import RunRecord
-from nmt_feat.runs.run_summary import summarize_run
+from nmt_feat.runs.setup import build_trainer
+from nmt_feat.runs.setup.identity import identity_settings
+from nmt_feat.runs.stored.records import RunRecord
+from nmt_feat.runs.stored.run_summary import summarize_run
 from tests.support.lives import python
 from tests.support.small import Small, record
 from tests.support.toy_runs import run as make_run

@@ -12,7 +12,7 @@ import scipy.stats
 from nmt_feat.analysis.dial_trends import Lead, compute_leads, describe_leads, make_lead_table
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import Sample, compare_with_zero
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support.toy_runs import run
 
 BITS = {0.0: 3.0, 0.5: 1.6, 0.75: 0.7}

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from nmt_feat.data.alignment import SourceEncoder
-from nmt_feat.runs.long_lines import cut_line
+from nmt_feat.runs.trained.long_lines import cut_line
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Pieces

@@ -11,7 +11,7 @@ from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.local import read_local
 from nmt_feat.config.schema import LocalConfig
 from nmt_feat.errors import UserError
-from nmt_feat.runs.identity import identity_settings
+from nmt_feat.runs.setup.identity import identity_settings
 
 
 def write_local(folder: Path, text: str) -> None:

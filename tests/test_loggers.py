@@ -13,9 +13,9 @@ import pytest
 from nmt_feat.cli.compose import compose_settings as command
 from nmt_feat.config.schema import LoggerConfig
 from nmt_feat.errors import UserError
-from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.loggers import CSV, Logger, Loggers, make_loggers
 from nmt_feat.runs.run import run_training
+from nmt_feat.runs.setup.identity import identity_settings
 from tests.support.entry import call
 from tests.support.small import Small, composed, outcome, record
 from tests.support.sweeps import sweep, tables

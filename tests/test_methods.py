@@ -26,11 +26,11 @@ from nmt_feat.model.transformer import (
     DecoderLayer,
     FeatureEncoders,
 )
-from nmt_feat.runs.identity import identity_settings
-from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
-from nmt_feat.runs.starting_model import match_parameters
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.identity import identity_settings
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import match_parameters
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.formulas import affine, everywhere, softmax

@@ -27,7 +27,7 @@ from nmt_feat.evaluation.forms import score_by_form
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, add_scores, build_metrics, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import SpBLEU
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 from nmt_feat.text.files import read_lines
 from tests.support import scores as user_metrics
 from tests.support.entry import call

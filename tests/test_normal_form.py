@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.data_schema import DataConfig, SubwordConfig
 from nmt_feat.data.identity import hash_cache
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text import normalization as normal
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.normalization import (

@@ -76,7 +76,7 @@ def test_content(wheel: Path) -> None:
 
 FORKS = """
 import glob, json, os, runpy, sys
-import nmt_feat.cli.train_job, nmt_feat.cli.report, nmt_feat.cli.claims, nmt_feat.runs.trained_model
+import nmt_feat.cli.train_job, nmt_feat.cli.report, nmt_feat.cli.claims, nmt_feat.runs.trained.model
 from nmt_feat.config.identity import VALIDATION
 
 VALIDATION.max_ratio, VALIDATION.max_extra = 0.1, 2

@@ -28,8 +28,8 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import read_counts
 from nmt_feat.evaluation.packed_runs import files_of_run, read_packed_counts, read_packed_records
 from nmt_feat.evaluation.scores import Scores, score_translations
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord, read_record, write_record
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord, read_record, write_record
 
 RESULTS = ROOT / "docs" / "results"
 IN_FOLDERS = (

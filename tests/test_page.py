@@ -15,7 +15,7 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt_feat.analysis.examples import Corpora, collect_examples, find_differences
 from nmt_feat.analysis.page import name_report, write_page
 from nmt_feat.analysis.report import Report
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support.page_runs import (
     ATTACK,
     OUTPUTS,

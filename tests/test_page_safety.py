@@ -12,7 +12,7 @@ from nmt_feat.analysis.figures import draw_gates
 from nmt_feat.analysis.page import render_svg, write_page
 from nmt_feat.analysis.report import Report
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import RunRecord, read_record, write_record
+from nmt_feat.runs.stored.records import RunRecord, read_record, write_record
 from tests.support.page_runs import REFERENCES, SOURCES, write_runs
 
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from nmt_feat.runs.records import RunRecord, read_run
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.records import RunRecord, read_run
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.small import Small

@@ -10,7 +10,7 @@ import pytest
 from nmt_feat.annotators.texts import annotate_texts
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from tests.support.small import Small
 
 # Looked for, not imported: that takes seconds in each process of the tests.

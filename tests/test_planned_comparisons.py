@@ -11,7 +11,7 @@ import pytest
 from nmt_feat.analysis.planned_comparisons import compare_as_planned, read_plan
 from nmt_feat.analysis.report import Report, make_reports
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support.entry import call
 from tests.support.toy_runs import run
 

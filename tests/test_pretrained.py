@@ -24,9 +24,9 @@ from nmt_feat.errors import UserError
 from nmt_feat.model.batch import Batch
 from nmt_feat.model.translation_model import ANY_LENGTH
 from nmt_feat.pretrained.model import PretrainedModel
-from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
-from nmt_feat.runs.starting_model import build_untrained, refuse_long_pairs
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained, refuse_long_pairs
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.pretrained import Reference, describe, generate, make_marian

@@ -27,8 +27,8 @@ from nmt_feat.model.batch import Batch
 from nmt_feat.pretrained.model import PretrainedModel
 from nmt_feat.runs.launcher import Parallel
 from nmt_feat.runs.processes import make_fabric
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.pretrained import (

@@ -16,8 +16,8 @@ from nmt_feat.data.batches import collate
 from nmt_feat.data.prepare import prepare
 from nmt_feat.errors import UserError
 from nmt_feat.pretrained.model import PretrainedModel
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import build_untrained, count_parameters
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained, count_parameters
 from nmt_feat.training.objective import Objective
 from tests.support.entry import call
 from tests.support.pretrained import make_marian

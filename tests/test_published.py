@@ -11,8 +11,8 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.cli.train_job import reduce_changed_scale
 from nmt_feat.config.rules import check_settings
 from nmt_feat.errors import UserError
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord
 from tests.support.small import Small, composed, record
 
 ONE = (

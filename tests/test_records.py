@@ -15,8 +15,8 @@ from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.scores import Reading, Scores
 from nmt_feat.evaluation.test_sets import write_hypotheses
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.provenance import (
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.provenance import (
     code_revision,
     describe_machine,
     describe_origin,
@@ -24,7 +24,7 @@ from nmt_feat.runs.provenance import (
     peak_memory_mib,
     restart_peak_memory,
 )
-from nmt_feat.runs.records import CurvePoint, RunRecord, read_record, write_record
+from nmt_feat.runs.stored.records import CurvePoint, RunRecord, read_record, write_record
 
 
 def record(**changes: Any) -> RunRecord:

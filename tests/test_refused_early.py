@@ -12,7 +12,7 @@ from rich.console import Console
 from nmt_feat.annotators.base import Annotator
 from nmt_feat.annotators.texts import annotate_texts, fingerprint_of
 from nmt_feat.errors import UserError
-from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.setup.resolve import resolve_settings
 from nmt_feat.text.conllu import Sentence, Word
 from tests.support.mistakes import here
 from tests.support.small import Small

@@ -15,7 +15,7 @@ from nmt_feat.cli.reliance import Reliance
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.features.vocabulary import INSIDE
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.entry import call

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nmt_feat.data import building
-from nmt_feat.runs.records import read_run
+from nmt_feat.runs.stored.records import read_run
 from nmt_feat.training.checkpoints import FORMAT, Checkpoints
 from tests.support.entry import call
 from tests.support.lives import SERVER, command

@@ -12,7 +12,7 @@ import nmt_feat.runs.run
 from nmt_feat.base.files import copy_whole
 from nmt_feat.errors import UserError
 from nmt_feat.runs import processes
-from nmt_feat.runs.locks import lock_folder
+from nmt_feat.runs.stored.locks import lock_folder
 from nmt_feat.training.checkpoints import Checkpoints
 from tests.support.entry import call
 from tests.support.small import Small, outcome

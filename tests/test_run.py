@@ -23,11 +23,11 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation import test_sets as testing
 from nmt_feat.runs import run
 from nmt_feat.runs.additions import PREPARED_AGAIN
-from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.records import read_record
-from nmt_feat.runs.resolve import resolve_settings
 from nmt_feat.runs.run import run_training
+from nmt_feat.runs.setup.identity import identity_settings
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.stored.records import read_record
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import call
 from tests.support.lives import SERVER, python

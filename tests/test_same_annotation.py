@@ -12,7 +12,7 @@ import pytest
 from nmt_feat.annotators.files import write_annotation
 from nmt_feat.base.resources import find_resource
 from nmt_feat.evaluation.split_decoding import score_split
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.applied import said

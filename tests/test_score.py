@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nmt_feat.config.inference_schema import TranslateConfig
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, Runs, good, hypotheses

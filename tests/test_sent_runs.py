@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from nmt_feat.analysis.examples import Corpora
 from nmt_feat.config.instantiate import locate_class, may_import
 from nmt_feat.errors import UserError
-from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.runs.stored.settings import read_settings
 from tests.support.entry import call
 from tests.support.small import ROOT, Small
 

@@ -26,8 +26,8 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
-from nmt_feat.runs.inputs import Reader, Text
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.inputs import Reader, Text
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, find_label, read_conllu, replace_labels
 from nmt_feat.text.formats import parse_jsonl
 from nmt_feat.text.sentences import Sentences

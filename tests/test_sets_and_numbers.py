@@ -18,7 +18,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.features import Linear, Sum
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import FeatureVocab, VocabularyBasis
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu, read_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import without_annotation

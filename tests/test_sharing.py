@@ -11,13 +11,13 @@ import pytest
 from nmt_feat.analysis.corpora import choose_runs
 from nmt_feat.base.files import hold_lock
 from nmt_feat.errors import UserError
-from nmt_feat.runs.cache_use import list_cache, remove_entry
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.identity import identity_settings
 from nmt_feat.runs.loggers import Logger, Loggers
 from nmt_feat.runs.model_card import CARD, describe_run, is_unedited
-from nmt_feat.runs.records import read_run
-from nmt_feat.runs.run_summary import summarize_run
+from nmt_feat.runs.setup.identity import identity_settings
+from nmt_feat.runs.stored.cache_use import list_cache, remove_entry
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import read_run
+from nmt_feat.runs.stored.run_summary import summarize_run
 from tests.support.entry import call
 from tests.support.small import Small, composed
 

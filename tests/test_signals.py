@@ -15,7 +15,7 @@ import pytest
 
 import nmt_feat.runs.run
 from nmt_feat.base.pool import Pool
-from nmt_feat.runs import build_trainer
+from nmt_feat.runs.setup import build_trainer
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import Done, call

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from nmt_feat.data.prepare import prepare
-from nmt_feat.runs.artifacts import build_run_model
-from nmt_feat.runs.initial_vectors import set_initial_vectors
+from nmt_feat.runs.setup.artifacts import build_run_model
+from nmt_feat.runs.setup.initial_vectors import set_initial_vectors
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.word_vectors import read_vectors
 from tests.support.applied import said

@@ -24,7 +24,7 @@ from nmt_feat.base.terminal import format_duration
 from nmt_feat.cli.next_steps import describe_folders
 from nmt_feat.cli.sweep import SweepTable
 from nmt_feat.evaluation.scores import Reading, Scores
-from nmt_feat.runs.records import RunRecord, write_record
+from nmt_feat.runs.stored.records import RunRecord, write_record
 from tests.support.lives import python
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,7 +302,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.scores import Scores
 from nmt_feat.cli.sweep import current
 from nmt_feat.config.identity import shorten_class_name
-from nmt_feat.runs.records import (FINISHED, RunRecord, read_record, write_record)
+from nmt_feat.runs.stored.records import (FINISHED, RunRecord, read_record, write_record)
 
 @hydra.main(version_base="1.3", config_path=".", config_name="app")
 def main(cfg):

@@ -18,8 +18,8 @@ from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.runs.advice import advise_on_run
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Words

@@ -10,7 +10,7 @@ from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.data.annotated_text import refuse_lacking
 from nmt_feat.data.corpora import read_test_set
 from nmt_feat.errors import UserError
-from nmt_feat.runs.inputs import Reader, Text
+from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, write_conllu
 from nmt_feat.text.merging import TEXT, Annotation

@@ -23,8 +23,8 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.scores import Scores
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
 from nmt_feat.model.seeds import derive_seed
-from nmt_feat.runs import build_trainer
-from nmt_feat.runs.build_trainer import build_optimizer
+from nmt_feat.runs.setup import build_trainer
+from nmt_feat.runs.setup.build_trainer import build_optimizer
 from nmt_feat.training.checkpoints import Checkpoints
 from nmt_feat.training.optimizers import load_optimizer, optimizer_tensors
 from tests.support.lives import Life, wait_for

@@ -11,9 +11,9 @@ import torch
 from nmt_feat.config.data_schema import SubwordConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.decoding.search import Hypothesis
-from nmt_feat.runs import trained_model as apply
-from nmt_feat.runs.long_lines import Limit, MostPieces, cut_line
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained import model as apply
+from nmt_feat.runs.trained.long_lines import Limit, MostPieces, cut_line
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.subwords import Subwords
 from tests.support.applied import Runs, good, hypotheses

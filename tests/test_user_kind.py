@@ -20,7 +20,7 @@ from nmt_feat.embedders.ids import FIRST
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import VocabularyBasis
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from tests.support.small import Small, cut, record
 
 KIND = "examples.log_frequency.LogFrequency"

@@ -20,9 +20,9 @@ from nmt_feat.analysis.watch import (
 )
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.find_runs import SWEEP_JOBS, SWEEP_STATE
-from nmt_feat.runs.locks import is_locked, lock_of
-from nmt_feat.runs.records import RunRecord, write_record
+from nmt_feat.runs.stored.find_runs import SWEEP_JOBS, SWEEP_STATE
+from nmt_feat.runs.stored.locks import is_locked, lock_of
+from nmt_feat.runs.stored.records import RunRecord, write_record
 from tests.support.lives import SERVER, command, saved, wait_for
 from tests.support.small import Small
 

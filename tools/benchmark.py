@@ -48,16 +48,16 @@ from nmt_feat.config.schema import ModelConfig, TrainConfig
 from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.evaluation.split_decoding import translate_split
-from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.provenance import (
+from nmt_feat.runs.setup.build_trainer import build_trainer
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained
+from nmt_feat.runs.stored.provenance import (
     describe_origin,
     peak_memory_mib,
 )
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import build_untrained
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import kind_of

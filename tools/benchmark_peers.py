@@ -32,10 +32,10 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.export.ctranslate2 import export_model, list_tuples
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.artifacts import EXPORT
-from nmt_feat.runs.provenance import code_revision, describe_machine, package_versions
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.artifacts import EXPORT
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.stored.provenance import code_revision, describe_machine, package_versions
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.subwords import SPECIAL
 
 PROBE = Path(__file__).parent / "peers" / "probe.py"

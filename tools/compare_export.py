@@ -23,7 +23,7 @@ from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.export import ctranslate2 as exporting
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 
 SAME = 1e-4
 """Scores that differ by less differ only in rounding."""

@@ -18,7 +18,7 @@ from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError, fail
 from nmt_feat.evaluation.split_decoding import translate_split
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "proven": {"stop": "proven", "refill": False},

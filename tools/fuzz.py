@@ -36,7 +36,7 @@ from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.records import CurvePoint, RunRecord, read_record
+from nmt_feat.runs.stored.records import CurvePoint, RunRecord, read_record
 from nmt_feat.text import files as text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu, sentence_end

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nmt_feat.errors import fail
-from nmt_feat.runs.provenance import describe_origin
+from nmt_feat.runs.stored.provenance import describe_origin
 
 ROOT = Path(__file__).parents[1]
 SHAPES = {

@@ -31,7 +31,7 @@ from nmt_feat.evaluation.packed_runs import (
     read_packed_counts,
     read_packed_records,
 )
-from nmt_feat.runs.records import FINISHED, read_record
+from nmt_feat.runs.stored.records import FINISHED, read_record
 
 ROWS = 8000
 """Rows of a group in `counts.parquet`; reading one run skips most groups of others."""

@@ -20,8 +20,8 @@ from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.data.batches import collate, plan_batches
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.starting_model import build_untrained
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import build_untrained
 from nmt_feat.training.objective import Objective
 
 

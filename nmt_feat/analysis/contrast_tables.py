@@ -13,7 +13,7 @@ from nmt_feat.analysis.render import ReportTable
 from nmt_feat.analysis.statistics import Sample, compare_samples, sentence_weights
 from nmt_feat.evaluation.contrastive_suites import ContrastResult
 from nmt_feat.evaluation.forms import score_mean
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 MOST_CATEGORIES = 40
 """The most categories of a table; a suite of word senses has hundreds."""

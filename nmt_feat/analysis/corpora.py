@@ -9,7 +9,7 @@ from typing import Any
 
 from nmt_feat.analysis.row_labels import PARENT
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 Runs = list[tuple[RunRecord, Path | None]]
 FILES = "files"

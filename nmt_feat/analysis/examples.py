@@ -27,8 +27,8 @@ from nmt_feat.evaluation.counts import hash_references, read_counts
 from nmt_feat.evaluation.forms import COMMON_METRICS, score_by_form
 from nmt_feat.evaluation.scores import scored_line
 from nmt_feat.features.choice import choose_kinds, list_annotation_columns
-from nmt_feat.runs.records import RunRecord, file_of_run
-from nmt_feat.runs.stored_settings import convert_settings
+from nmt_feat.runs.stored.records import RunRecord, file_of_run
+from nmt_feat.runs.stored.settings import convert_settings
 from nmt_feat.text.files import list_shards, read_lines
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.word_values import read_column

@@ -12,7 +12,7 @@ from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.result_tables import ResultTable, feature_bits
 from nmt_feat.analysis.statistics import Difference
 from nmt_feat.evaluation.scores import MetricScore
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 BUCKETS = 5
 """How many ranges of lengths there are."""

@@ -27,7 +27,7 @@ from nmt_feat.analysis.figure_data import (
 from nmt_feat.analysis.report import Report
 from nmt_feat.analysis.statistics import Difference
 from nmt_feat.extras import import_optional
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

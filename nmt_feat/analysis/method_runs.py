@@ -12,7 +12,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.counts import Counts, read_counts
 from nmt_feat.evaluation.forms import COMMON_METRICS
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.records import RunRecord, file_of_run
+from nmt_feat.runs.stored.records import RunRecord, file_of_run
 
 TestKey = tuple[str, str, str]
 """A test set's name, the hash of its references, and how translations are scored."""

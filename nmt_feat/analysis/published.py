@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from nmt_feat.analysis.render import ReportTable
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 
 def make_published_tables(runs: Iterable[RunRecord]) -> list[ReportTable]:

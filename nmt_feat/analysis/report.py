@@ -31,7 +31,7 @@ from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.files import write_atomically
 from nmt_feat.base.typed_json import without_nan
 from nmt_feat.errors import UserError, escape_controls
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 FILES = re.compile(
     r"table\.(md|csv|json|tex)|comparisons\.csv"

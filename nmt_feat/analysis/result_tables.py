@@ -30,8 +30,8 @@ from nmt_feat.analysis.row_labels import (
 from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.identity import is_earlier
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.records import RunRecord, search_of
-from nmt_feat.runs.run_summary import list_signatures
+from nmt_feat.runs.stored.records import RunRecord, search_of
+from nmt_feat.runs.stored.run_summary import list_signatures
 
 CORPORA = {"data", "data.source_lang", "data.target_lang"}
 """Labels of rows whose references differ, so that their scores cannot be compared."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nmt_feat.config.identity import DIALS, flatten_settings, upgrade_settings
-from nmt_feat.runs.records import RunRecord, search_of
+from nmt_feat.runs.stored.records import RunRecord, search_of
 
 NO_DIALS = {(dial, "-") for dial in DIALS}
 """Labels of features that no dial reduces, which names of rows leave out."""

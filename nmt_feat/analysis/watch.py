@@ -23,9 +23,9 @@ from nmt_feat.analysis.render import ReportTable, make_text_table
 from nmt_feat.analysis.result_tables import ResultTable
 from nmt_feat.base.terminal import format_duration, literal, say
 from nmt_feat.errors import UserError
-from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE, find_packed_runs
-from nmt_feat.runs.locks import is_locked
-from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, read_run
+from nmt_feat.runs.stored.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE, find_packed_runs
+from nmt_feat.runs.stored.locks import is_locked
+from nmt_feat.runs.stored.records import FINISHED, STARTED, RunRecord, read_run
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints
 
 INTERVAL = 2.0

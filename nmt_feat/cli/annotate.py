@@ -25,8 +25,8 @@ from nmt_feat.cli.compose import compose_settings
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.rules import check_annotator
 from nmt_feat.errors import UserError, fail
-from nmt_feat.runs.inputs import SAMPLE_SIZE, Text, refuse_factored
 from nmt_feat.runs.signals import AT_ONCE
+from nmt_feat.runs.trained.inputs import SAMPLE_SIZE, Text, refuse_factored
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.formats import kind_of
 from nmt_feat.text.normalization import normalize_lines

@@ -17,9 +17,9 @@ from nmt_feat.base.terminal import TextConsole, say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.local import read_local
 from nmt_feat.errors import UserError, writing_to
-from nmt_feat.runs.cache_use import ANNOTATION, CacheEntry, list_cache, remove_entry
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.cache_use import ANNOTATION, CacheEntry, list_cache, remove_entry
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord
 
 NAMES_SHOWN = 3
 """How many runs of an entry are named."""

@@ -34,12 +34,12 @@ from nmt_feat.evaluation.contrastive_suites import ContrastResult, Decision, mak
 from nmt_feat.evaluation.readings import measure_readings
 from nmt_feat.evaluation.scores import Reading
 from nmt_feat.evaluation.split_decoding import score_split
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.inputs import Reader
-from nmt_feat.runs.locks import lock_folder
-from nmt_feat.runs.long_lines import MostPieces
-from nmt_feat.runs.records import FINISHED, read_record, write_record
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.locks import lock_folder
+from nmt_feat.runs.stored.records import FINISHED, read_record, write_record
+from nmt_feat.runs.trained.inputs import Reader
+from nmt_feat.runs.trained.long_lines import MostPieces
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.files import hash_content
 

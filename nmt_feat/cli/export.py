@@ -25,9 +25,9 @@ from nmt_feat.errors import UserError, writing_to
 from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export_model, fold_tables, list_tuples
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.runs.additions import prepare_again
-from nmt_feat.runs.artifacts import EXPORT, GLOSSARY, WEIGHTS
-from nmt_feat.runs.records import read_run
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.artifacts import EXPORT, GLOSSARY, WEIGHTS
+from nmt_feat.runs.stored.records import read_run
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.files import hash_content
 
 

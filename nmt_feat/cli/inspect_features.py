@@ -19,8 +19,8 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.corpora import list_named_files
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.runs.advice import advise_on_run
-from nmt_feat.runs.build_model import build_run_combiner
-from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.setup.build_model import build_run_combiner
+from nmt_feat.runs.setup.resolve import resolve_settings
 
 
 def name_tokens(prepared: Prepared) -> dict[str, list[str]]:

@@ -13,9 +13,9 @@ from nmt_feat.config.instantiate import TRUSTED, modules_to_allow
 from nmt_feat.config.schema import FeatureConfig, TrainConfig
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import FEWEST_IDS, WORD, build_run_combiner
-from nmt_feat.runs.records import RunRecord
 from nmt_feat.runs.run import FinishedRun
+from nmt_feat.runs.setup.build_model import FEWEST_IDS, WORD, build_run_combiner
+from nmt_feat.runs.stored.records import RunRecord
 
 if TYPE_CHECKING:
     from nmt_feat.analysis.report import Report

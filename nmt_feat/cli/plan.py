@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import MethodConfig
-from nmt_feat.runs.records import FINISHED
+from nmt_feat.runs.stored.records import FINISHED
 
 NOT_OF_WORDS_ONLY = (
     *("combiner", "method", "features", "control", "annotator"),  # are about features

@@ -32,7 +32,7 @@ from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.split_decoding import translate_split
 from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import VocabularyBasis
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
 

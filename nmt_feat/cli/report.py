@@ -51,8 +51,8 @@ from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.local import read_local
 from nmt_feat.errors import UserError, suggest, writing_to
 from nmt_feat.evaluation.packed_runs import files_of_run
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.records import RunRecord, select_beam
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.records import RunRecord, select_beam
 
 NOT_WATCHED = ("where", "beam", "metric", "plan", "baseline", "out", "figures", "html")
 """The options that the live view does not take."""

@@ -7,9 +7,9 @@ from nmt_feat.cli.hydra_program import run_program
 from nmt_feat.cli.texts import open_text, report_exceptions
 from nmt_feat.config.inference_schema import ScoreConfig
 from nmt_feat.config.rules import check_inference
-from nmt_feat.runs.artifacts import refuse_output
-from nmt_feat.runs.long_lines import MostPieces
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.artifacts import refuse_output
+from nmt_feat.runs.trained.long_lines import MostPieces
+from nmt_feat.runs.trained.model import TrainedModel
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.comet import COMET, MODEL
 from nmt_feat.evaluation.languages import Scoring
-from nmt_feat.runs.inputs import Reader
+from nmt_feat.runs.trained.inputs import Reader
 from nmt_feat.text.files import read_lines
 
 

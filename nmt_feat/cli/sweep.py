@@ -41,9 +41,9 @@ from nmt_feat.config.members import settings_of_unchosen
 from nmt_feat.config.overrides import keep_text
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError, discard_output, fail, writing_to
-from nmt_feat.runs.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
-from nmt_feat.runs.locks import lock_of
-from nmt_feat.runs.records import (
+from nmt_feat.runs.stored.find_runs import JOB_FILE, SWEEP_JOBS, SWEEP_STATE
+from nmt_feat.runs.stored.locks import lock_of
+from nmt_feat.runs.stored.records import (
     JobState,
     Request,
     RunRecord,

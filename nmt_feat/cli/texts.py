@@ -11,9 +11,9 @@ from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.data.controls import CONTROLS
 from nmt_feat.errors import UserError
 from nmt_feat.export.ctranslate2 import LONGEST
-from nmt_feat.runs.inputs import KINDS, Reader, Text
-from nmt_feat.runs.records import RunRecord
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.records import RunRecord
+from nmt_feat.runs.trained.inputs import KINDS, Reader, Text
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence
 
 

@@ -17,10 +17,10 @@ from nmt_feat.cli.texts import explain_no_translation
 from nmt_feat.config.schema import TrainConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.build_trainer import find_selecting_metric
 from nmt_feat.runs.processes import silence_all_but_first
 from nmt_feat.runs.run import FinishedRun, run_training
-from nmt_feat.runs.run_summary import summarize_run
+from nmt_feat.runs.setup.build_trainer import find_selecting_metric
+from nmt_feat.runs.stored.run_summary import summarize_run
 
 NOT_OF_PAPER = (
     *("experiment", "scale", "seed", "published", "resume", "paths", "logger", "annotator"),

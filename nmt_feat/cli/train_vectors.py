@@ -26,7 +26,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import add_text_options, choose_input_text, make_parser
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.extras import import_optional
-from nmt_feat.runs.inputs import Reader, Text
+from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.text.units import visible_characters
 from nmt_feat.text.word_values import whitespace_words
 

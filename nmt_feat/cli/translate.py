@@ -12,11 +12,11 @@ from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.rules import check_inference
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.split_decoding import format_nbest_line
-from nmt_feat.runs.artifacts import refuse_output
-from nmt_feat.runs.ensembles import list_members, open_runs
-from nmt_feat.runs.inputs import Reader
-from nmt_feat.runs.long_lines import Translation
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.artifacts import refuse_output
+from nmt_feat.runs.trained.ensembles import list_members, open_runs
+from nmt_feat.runs.trained.inputs import Reader
+from nmt_feat.runs.trained.long_lines import Translation
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.files import read_lines
 
 

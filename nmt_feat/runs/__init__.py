@@ -1,1 +1,1 @@
-"""A run from its settings to its record, and a trained model to work with."""
+"""A run from its settings to its record; three packages have its parts."""

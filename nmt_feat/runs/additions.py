@@ -25,9 +25,11 @@ from nmt_feat.evaluation.languages import choose_scoring
 from nmt_feat.evaluation.metric import add_scores, build_metrics, list_missing
 from nmt_feat.evaluation.test_sets import decode_split, evaluate_split
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.artifacts import WEIGHTS, build_run_model
 from nmt_feat.runs.processes import make_single_fabric, set_up_torch, share_work
-from nmt_feat.runs.records import (
+from nmt_feat.runs.setup.artifacts import WEIGHTS, build_run_model
+from nmt_feat.runs.setup.starting_model import refuse_long_pairs
+from nmt_feat.runs.signals import signals
+from nmt_feat.runs.stored.records import (
     Request,
     RunRecord,
     SetResult,
@@ -36,8 +38,6 @@ from nmt_feat.runs.records import (
     search_changes,
     write_record,
 )
-from nmt_feat.runs.signals import signals
-from nmt_feat.runs.starting_model import refuse_long_pairs
 from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import read_tensors, restore_weights
 

@@ -18,12 +18,12 @@ from nmt_feat.config.evaluate_schema import EvaluateConfig
 from nmt_feat.config.identity import flatten_settings
 from nmt_feat.data.controls import hash_run_data
 from nmt_feat.errors import UserError
-from nmt_feat.runs import provenance
 from nmt_feat.runs.additions import add_metrics, add_results
-from nmt_feat.runs.ensembles import hash_vocabularies
 from nmt_feat.runs.finished_runs import apply_request
-from nmt_feat.runs.locks import lock_folder, take_unlocked_first
-from nmt_feat.runs.records import (
+from nmt_feat.runs.signals import signals
+from nmt_feat.runs.stored import provenance
+from nmt_feat.runs.stored.locks import lock_folder, take_unlocked_first
+from nmt_feat.runs.stored.records import (
     Member,
     RunRecord,
     has_record,
@@ -32,7 +32,7 @@ from nmt_feat.runs.records import (
     select_results,
     write_record,
 )
-from nmt_feat.runs.signals import signals
+from nmt_feat.runs.trained.ensembles import hash_vocabularies
 
 DRAWN_BY_SEED = ("shuffled", "resampled", "by_type")
 """Controls that draw other features with each seed."""

@@ -21,15 +21,15 @@ from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.artifacts import CONFIG, GLOSSARY, refuse_unfinished
-from nmt_feat.runs.find_runs import find_runs
-from nmt_feat.runs.folders import has_same_data
-from nmt_feat.runs.locks import lock_folder, take_unlocked_first
-from nmt_feat.runs.records import RunRecord, make_request, read_run
 from nmt_feat.runs.run import complete_finished_run
+from nmt_feat.runs.setup.artifacts import CONFIG, GLOSSARY, refuse_unfinished
 from nmt_feat.runs.signals import signals
-from nmt_feat.runs.stored_settings import read_settings
-from nmt_feat.runs.text_annotation import locate_models
+from nmt_feat.runs.stored.find_runs import find_runs
+from nmt_feat.runs.stored.folders import has_same_data
+from nmt_feat.runs.stored.locks import lock_folder, take_unlocked_first
+from nmt_feat.runs.stored.records import RunRecord, make_request, read_run
+from nmt_feat.runs.stored.settings import read_settings
+from nmt_feat.runs.trained.text_annotation import locate_models
 from nmt_feat.text.files import list_shards
 
 

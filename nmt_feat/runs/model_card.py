@@ -23,8 +23,8 @@ from nmt_feat.data.controls import name_control
 from nmt_feat.data.terminology import without_marks
 from nmt_feat.evaluation.scores import Scores
 from nmt_feat.features.choice import choose_kinds, list_sentence_keys
-from nmt_feat.runs.records import RunRecord
-from nmt_feat.runs.run_summary import list_signatures
+from nmt_feat.runs.stored.records import RunRecord
+from nmt_feat.runs.stored.run_summary import list_signatures
 from nmt_feat.text.merging import TEXT
 
 CARD = "README.md"

@@ -32,18 +32,27 @@ from nmt_feat.evaluation.combiner_diagnostics import measure_parts
 from nmt_feat.evaluation.counts import counts_file
 from nmt_feat.evaluation.test_sets import evaluate_split, score_readings
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs import processes, provenance
+from nmt_feat.runs import processes
 from nmt_feat.runs.additions import add_metrics, add_results, prepare_again
 from nmt_feat.runs.advice import advise_on_corpus, advise_on_run
-from nmt_feat.runs.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
-from nmt_feat.runs.build_model import format_widths
 from nmt_feat.runs.continuing import find_unfinished, refuse_changes
-from nmt_feat.runs.folders import earlier_data, find_folder, upgrade_record
-from nmt_feat.runs.identity import identity_settings
-from nmt_feat.runs.locks import lock_folder
 from nmt_feat.runs.model_card import write_card
 from nmt_feat.runs.processes import make_fabric
-from nmt_feat.runs.records import (
+from nmt_feat.runs.setup.artifacts import ANNOTATOR, CONFIG, GLOSSARY, WEIGHTS, save_for_translation
+from nmt_feat.runs.setup.build_model import format_widths
+from nmt_feat.runs.setup.identity import identity_settings
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.setup.starting_model import (
+    StartingModel,
+    build_untrained,
+    count_parameters,
+    match_parameters,
+)
+from nmt_feat.runs.signals import signals
+from nmt_feat.runs.stored import provenance
+from nmt_feat.runs.stored.folders import earlier_data, find_folder, upgrade_record
+from nmt_feat.runs.stored.locks import lock_folder
+from nmt_feat.runs.stored.records import (
     FINISHED,
     STARTED,
     CurvePoint,
@@ -55,14 +64,6 @@ from nmt_feat.runs.records import (
     read_record,
     select_results,
     write_record,
-)
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.signals import signals
-from nmt_feat.runs.starting_model import (
-    StartingModel,
-    build_untrained,
-    count_parameters,
-    match_parameters,
 )
 from nmt_feat.runs.training_processes import (
     TrainingResult,

@@ -19,13 +19,14 @@ from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.evaluation.test_sets import DecodedSplit, decode_split
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs import processes, provenance, records
-from nmt_feat.runs.build_trainer import build_trainer
+from nmt_feat.runs import processes
 from nmt_feat.runs.loggers import Loggers, make_loggers
 from nmt_feat.runs.processes import set_up_torch
 from nmt_feat.runs.progress import Progress
+from nmt_feat.runs.setup.build_trainer import build_trainer
+from nmt_feat.runs.setup.starting_model import StartingModel, build_untrained
 from nmt_feat.runs.signals import signals
-from nmt_feat.runs.starting_model import StartingModel, build_untrained
+from nmt_feat.runs.stored import provenance, records
 from nmt_feat.training.checkpoints import CHECKPOINTS, Checkpoints, TrainingState, restore_weights
 
 

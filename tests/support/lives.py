@@ -23,7 +23,7 @@ from nmt_feat.config.identity import VALIDATION
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
-        *("nmt_feat.cli.train_job", "nmt_feat.runs.launcher", "nmt_feat.runs.trained_model"),
+        *("nmt_feat.cli.train_job", "nmt_feat.runs.launcher", "nmt_feat.runs.trained.model"),
         *("nmt_feat.analysis.report", "nmt_feat.analysis.page", "nmt_feat.analysis.figures"),
         *("matplotlib.figure", "matplotlib.font_manager", "scipy.special", "pytest"),
         "tests.support.server",

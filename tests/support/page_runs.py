@@ -11,7 +11,7 @@ from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.evaluation.counts import count_sentences, counts_file, write_counts
 from nmt_feat.evaluation.scores import score_translations
 from nmt_feat.evaluation.test_sets import write_hypotheses
-from nmt_feat.runs.records import CurvePoint, RunRecord, write_record
+from nmt_feat.runs.stored.records import CurvePoint, RunRecord, write_record
 
 ATTACK = "<script>alert(1)</script>"
 SOURCES = [

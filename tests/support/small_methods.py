@@ -16,7 +16,7 @@ from nmt_feat.config.schema import (
     TrainConfig,
 )
 from nmt_feat.model.transformer import Transformer
-from nmt_feat.runs.build_model import build_model
+from nmt_feat.runs.setup.build_model import build_model
 from tests.support.small import ROOT, Small
 
 DIM, PIECES = 16, 23

@@ -10,7 +10,7 @@ import numpy as np
 
 from nmt_feat.evaluation.counts import Counts, count_sentences, counts_file, write_counts
 from nmt_feat.evaluation.scores import Scores, score_translations
-from nmt_feat.runs.records import RunRecord, write_record
+from nmt_feat.runs.stored.records import RunRecord, write_record
 
 LINES = [[f"w{i}" for i in np.random.default_rng(i).integers(0, 50, 3 + i % 9)] for i in range(120)]
 REFERENCES = [" ".join(line) for line in LINES]

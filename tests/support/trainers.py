@@ -8,11 +8,11 @@ from rich.console import Console
 from torch import Tensor
 
 from nmt_feat.data.prepare import Prepared, prepare
-from nmt_feat.runs.artifacts import build_run_model
-from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.resolve import resolve_settings
+from nmt_feat.runs.setup.artifacts import build_run_model
+from nmt_feat.runs.setup.build_trainer import build_trainer
+from nmt_feat.runs.setup.resolve import resolve_settings
 from nmt_feat.training.loop import Trainer
 from tests.support.small import Small
 

@@ -66,7 +66,9 @@ def main(folder: Path, settings: list[str]) -> None:
     from rich.console import Console
 
     composed = locate("compose_settings composed", "nmt_feat.cli.compose")(settings)
-    resolve_settings = locate("resolve_settings settle", "nmt_feat.runs.resolve")
+    resolve_settings = locate(
+        "resolve_settings settle", "nmt_feat.runs.setup.resolve", "nmt_feat.runs.resolve"
+    )
     cfg = resolve_settings(composed, False, Console(file=io.StringIO()))
     prepared = locate("prepare_run", "nmt_feat.data.controls")(cfg, print)
     facts = Facts(folder)

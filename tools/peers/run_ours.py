@@ -17,12 +17,12 @@ from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.data.prepare import prepare
 from nmt_feat.evaluation.split_decoding import compute_dev_loss
-from nmt_feat.runs.artifacts import WEIGHTS, build_run_model, save_for_translation
-from nmt_feat.runs.build_trainer import build_trainer
 from nmt_feat.runs.processes import make_fabric
 from nmt_feat.runs.progress import Progress
-from nmt_feat.runs.resolve import resolve_settings
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.setup.artifacts import WEIGHTS, build_run_model, save_for_translation
+from nmt_feat.runs.setup.build_trainer import build_trainer
+from nmt_feat.runs.setup.resolve import resolve_settings
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.files import read_lines
 from nmt_feat.training.checkpoints import model_tensors, to_safetensors
 

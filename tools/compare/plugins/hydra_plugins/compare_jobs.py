@@ -56,7 +56,10 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         if cfg.annotator.get("model", "") is None:
             cfg.annotator.model = "model"
     typed = OmegaConf.to_object(cfg)
-    modules = "nmt_feat.runs.identity", "nmt_feat.config.identity", "nmt_feat.runs.resolve"
+    modules = (
+        *("nmt_feat.runs.setup.identity", "nmt_feat.runs.identity", "nmt_feat.config.identity"),
+        *("nmt_feat.runs.setup.resolve", "nmt_feat.runs.resolve"),
+    )
     resolve_settings = locate("resolve_settings settle", *modules)
     resolved = resolve_settings(typed, True, Console(file=io.StringIO()))
     identity_settings = locate("identity_settings determining", *modules)(resolved, "0" * 64)

@@ -30,9 +30,9 @@ from nmt_feat.features.contextual import choose_device
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.build_model import build_model
-from nmt_feat.runs.pretrained_model import build_pretrained, describe_pretrained
-from nmt_feat.runs.records import FINISHED, STARTED, read_run
+from nmt_feat.runs.setup.build_model import build_model
+from nmt_feat.runs.setup.pretrained_model import build_pretrained, describe_pretrained
+from nmt_feat.runs.stored.records import FINISHED, STARTED, read_run
 from nmt_feat.text.files import open_decompressed
 from nmt_feat.text.subwords import Subwords
 from nmt_feat.training.checkpoints import FORMAT, read_tensors, restore_weights

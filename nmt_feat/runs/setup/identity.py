@@ -21,9 +21,9 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.pretrained.folder import open_folder
-from nmt_feat.runs.artifacts import WEIGHTS
-from nmt_feat.runs.build_model import build_run_combiner
-from nmt_feat.runs.records import FINISHED, read_record
+from nmt_feat.runs.setup.artifacts import WEIGHTS
+from nmt_feat.runs.setup.build_model import build_run_combiner
+from nmt_feat.runs.stored.records import FINISHED, read_record
 from nmt_feat.text.files import hash_file_cached
 
 

@@ -18,9 +18,9 @@ from nmt_feat.model.translation_model import TranslationModel
 from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import MATRICES
 from nmt_feat.pretrained.model import PARTS, PretrainedModel
-from nmt_feat.runs.artifacts import build_run_model
-from nmt_feat.runs.initial_vectors import set_initial_vectors
-from nmt_feat.runs.parent import Inheritance, inherit_weights
+from nmt_feat.runs.setup.artifacts import build_run_model
+from nmt_feat.runs.setup.initial_vectors import set_initial_vectors
+from nmt_feat.runs.setup.parent import Inheritance, inherit_weights
 
 
 def match_parameters(cfg: TrainConfig, console: Console) -> TrainConfig:

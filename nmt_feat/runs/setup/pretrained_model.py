@@ -23,7 +23,7 @@ from nmt_feat.pretrained.folder import open_folder
 from nmt_feat.pretrained.lora import choose_layers, peft
 from nmt_feat.pretrained.model import PARTS, PretrainedModel, build_network
 from nmt_feat.pretrained.pieces import ModelPieces
-from nmt_feat.runs.build_model import FEWEST_IDS, build_feature_parts
+from nmt_feat.runs.setup.build_model import FEWEST_IDS, build_feature_parts
 
 USABLE_COMBINERS = "none, add, weighted_sum, additive_gate, concat_project, gate or word_gate"
 """The combiners that can start as the word alone."""

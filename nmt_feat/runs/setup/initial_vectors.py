@@ -15,8 +15,8 @@ from nmt_feat.embedders.ids import EOS
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.build_model import choose_std
-from nmt_feat.runs.method_rules import refuse_width
+from nmt_feat.runs.setup.build_model import choose_std
+from nmt_feat.runs.setup.method_rules import refuse_width
 from nmt_feat.text.subwords import MARK, Subwords
 from nmt_feat.text.word_vectors import read_vectors, vector_width
 

@@ -24,11 +24,17 @@ from nmt_feat.errors import UserError, suggest
 from nmt_feat.features.contextual import choose_device
 from nmt_feat.model.transformer import Transformer
 from nmt_feat.model.translation_model import TranslationModel
-from nmt_feat.runs.artifacts import CONFIG, WEIGHTS, LoadedModel, load_model, refuse_unfinished
-from nmt_feat.runs.build_model import FEWEST_IDS, build_model
-from nmt_feat.runs.initial_vectors import freeze_rows
-from nmt_feat.runs.records import FINISHED, STARTED, read_record
-from nmt_feat.runs.stored_settings import read_settings
+from nmt_feat.runs.setup.artifacts import (
+    CONFIG,
+    WEIGHTS,
+    LoadedModel,
+    load_model,
+    refuse_unfinished,
+)
+from nmt_feat.runs.setup.build_model import FEWEST_IDS, build_model
+from nmt_feat.runs.setup.initial_vectors import freeze_rows
+from nmt_feat.runs.stored.records import FINISHED, STARTED, read_record
+from nmt_feat.runs.stored.settings import read_settings
 from nmt_feat.text.files import hash_content
 from nmt_feat.text.subwords import Subwords
 

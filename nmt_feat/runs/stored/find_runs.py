@@ -10,7 +10,14 @@ from pathlib import Path
 from nmt_feat.base.typed_json import load_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.packed_runs import PACKED_RECORDS, read_packed_records
-from nmt_feat.runs.records import FINISHED, STARTED, RunRecord, has_record, parse_record, read_run
+from nmt_feat.runs.stored.records import (
+    FINISHED,
+    STARTED,
+    RunRecord,
+    has_record,
+    parse_record,
+    read_run,
+)
 
 SWEEP_STATE, SWEEP_JOBS = "sweep.json", "jobs"
 """In a sweep's folder: the file of its state, and the folder with a file for each ended job."""

@@ -17,7 +17,7 @@ from nmt_feat.config.schema import TrainConfig
 from nmt_feat.data.controls import hash_run_data
 from nmt_feat.data.identity import DataHashes
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import RunRecord, has_record, locate_record, read_run
+from nmt_feat.runs.stored.records import RunRecord, has_record, locate_record, read_run
 
 
 def find_folder(cfg: TrainConfig, settings: dict[str, Any], data: DataHashes) -> Path:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from nmt_feat.base.files import remove_tree
 from nmt_feat.base.resources import find_resource
 from nmt_feat.data.building import MANIFEST
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 PREPARED, VECTORS, ANNOTATION = "prepared data", "vectors", "annotation"
 SUMS, DOWNLOAD, LEFTOVER, FOREIGN = "checksums", "download", "leftover", "not of nmt_feat"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from nmt_feat.base.terminal import TextTable
 from nmt_feat.evaluation.scores import Scores
-from nmt_feat.runs.records import RunRecord
+from nmt_feat.runs.stored.records import RunRecord
 
 
 def summarize_run(record: RunRecord) -> TextTable:

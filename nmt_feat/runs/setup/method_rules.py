@@ -23,7 +23,7 @@ from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.methods import Method
 from nmt_feat.model.seeds import isolated_generator
-from nmt_feat.runs.build_model import (
+from nmt_feat.runs.setup.build_model import (
     FEWEST_IDS,
     WORD,
     build_combiner,

@@ -12,8 +12,8 @@ from nmt_feat.base.terminal import say
 from nmt_feat.config.schema import MethodConfig
 from nmt_feat.decoding.ensemble import Ensemble
 from nmt_feat.errors import UserError
-from nmt_feat.runs.records import FINISHED, read_run
-from nmt_feat.runs.trained_model import TrainedModel
+from nmt_feat.runs.stored.records import FINISHED, read_run
+from nmt_feat.runs.trained.model import TrainedModel
 
 
 def list_members(run: str) -> list[str]:

@@ -16,13 +16,13 @@ from nmt_feat.evaluation.languages import check_scoring, choose_scoring
 from nmt_feat.evaluation.metric import build_metrics, check_selecting_metric
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.features.contextual import choose_device
-from nmt_feat.runs.build_model import choose_merged_features, list_unused_settings
-from nmt_feat.runs.build_trainer import try_optimizer
-from nmt_feat.runs.feature_rules import check_denoising, check_features, check_terminology
 from nmt_feat.runs.loggers import make_loggers
-from nmt_feat.runs.method_rules import check_method, check_vectors, check_widths, try_method
-from nmt_feat.runs.parent import check_parent
-from nmt_feat.runs.pretrained_model import check_start, complete_pretrained
+from nmt_feat.runs.setup.build_model import choose_merged_features, list_unused_settings
+from nmt_feat.runs.setup.build_trainer import try_optimizer
+from nmt_feat.runs.setup.feature_rules import check_denoising, check_features, check_terminology
+from nmt_feat.runs.setup.method_rules import check_method, check_vectors, check_widths, try_method
+from nmt_feat.runs.setup.parent import check_parent
+from nmt_feat.runs.setup.pretrained_model import check_start, complete_pretrained
 
 
 def resolve_settings(cfg: TrainConfig, sweep: bool, console: Console) -> TrainConfig:

@@ -20,8 +20,8 @@ from nmt_feat.data.identity import uses_annotation
 from nmt_feat.data.terminology import without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.kind import FeatureKind
-from nmt_feat.runs.artifacts import FINGERPRINT, annotator_folder
-from nmt_feat.runs.inputs import PARALLEL, training_format
+from nmt_feat.runs.setup.artifacts import FINGERPRINT, annotator_folder
+from nmt_feat.runs.trained.inputs import PARALLEL, training_format
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence
 from nmt_feat.text.merging import (

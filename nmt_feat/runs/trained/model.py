@@ -35,7 +35,8 @@ from nmt_feat.evaluation.languages import is_unspaced
 from nmt_feat.evaluation.split_decoding import score_split, translate_split
 from nmt_feat.export.ctranslate2 import Exported
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.runs.artifacts import (
+from nmt_feat.runs.processes import DEFAULT_THREADS
+from nmt_feat.runs.setup.artifacts import (
     CONFIG,
     EXPORT,
     GLOSSARY,
@@ -43,9 +44,11 @@ from nmt_feat.runs.artifacts import (
     load_model,
     refuse_unfinished,
 )
-from nmt_feat.runs.identity import describe_changed_classes
-from nmt_feat.runs.inputs import Reader, Text, parse_nbest
-from nmt_feat.runs.long_lines import (
+from nmt_feat.runs.setup.identity import describe_changed_classes
+from nmt_feat.runs.stored.records import STARTED
+from nmt_feat.runs.stored.settings import read_settings
+from nmt_feat.runs.trained.inputs import Reader, Text, parse_nbest
+from nmt_feat.runs.trained.long_lines import (
     Limit,
     MostPieces,
     Score,
@@ -54,11 +57,8 @@ from nmt_feat.runs.long_lines import (
     refuse_long_sources,
     score_within_memory,
 )
-from nmt_feat.runs.processes import DEFAULT_THREADS
-from nmt_feat.runs.records import STARTED
-from nmt_feat.runs.stored_settings import read_settings
-from nmt_feat.runs.text_annotation import TextAnnotation
-from nmt_feat.runs.unknowns import Unknowns
+from nmt_feat.runs.trained.text_annotation import TextAnnotation
+from nmt_feat.runs.trained.unknowns import Unknowns
 from nmt_feat.text.conllu import Findings, Sentence
 from nmt_feat.text.files import hash_content, read_lines
 from nmt_feat.text.glossary import Glossary
