@@ -83,6 +83,19 @@ def test_by_seed_and_epoch(small: Small) -> None:
     assert prepared.dev.source.values.tolist() == other.dev.source.values.tolist()
 
 
+def test_masks_of_a_test_set_follow_its_name(small: Small) -> None:
+    """Not its place: `evaluate` adds a set behind the others, a training may list it first."""
+    one, other = (f"+data.tests.{name}.{{0}}=test.{{1}}" for name in ("one", "other"))
+    sides = (("source", "conllu"), ("target", "de"))
+    added = [line.format(*side) for line in (one, other) for side in sides]
+    alone = masked(small, *added[2:]).tests
+    among = masked(small, *added).tests
+    assert list(among).index("other") != list(alone).index("other")
+    rows = {name: split.source.values.tolist() for name, split in among.items()}
+    assert rows["other"] == alone["other"].source.values.tolist()
+    assert rows["other"] != rows["one"]
+
+
 def test_choices(small: Small) -> None:
     """More of it, longer spans, spans of pieces, and features that are kept."""
     default = epoch(masked(small), 0)

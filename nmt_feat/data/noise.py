@@ -12,6 +12,7 @@ the same.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from itertools import count, pairwise
@@ -30,6 +31,8 @@ from nmt_feat.text.subwords import MARK, Subwords
 
 STREAM = 28
 """The first number of each seed here, so that the random numbers differ from those of controls."""
+DEV = 1
+"""The number of dev in its seed."""
 DRAWS = 20
 """At most so many spans are drawn for each word of a sentence; spans of length 0 mask no word."""
 
@@ -38,7 +41,8 @@ def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
     """Turn prepared data into data for denoising.
 
     In train, each epoch has new masks, by the run's seed. In dev and the test sets, all runs have
-    the same masks, so that scores can be compared.
+    the same masks, so that scores can be compared. Those of a test set follow from its name: they
+    are the same if it is added to a finished run.
     """
     noise, train = cfg.data.noise, prepared.train
     begins = find_begins(prepared.encoder.subwords, noise, cfg.subword.kind)
@@ -49,12 +53,17 @@ def use_as_denoising(prepared: Prepared, cfg: TrainConfig) -> None:
         return mask_spans(whole, begins, noise, [cfg.seed, 0, epoch])
 
     prepared.train, prepared.redraw = train.with_source_as_target(), mask_train
-    others = {"dev": prepared.dev, **prepared.tests}
-    masked = {
-        name: mask_spans(split.with_source_as_target(), begins, noise, [0, number, 0])
-        for number, (name, split) in enumerate(others.items(), start=1)
+    whole_dev = prepared.dev.with_source_as_target()
+    prepared.dev = mask_spans(whole_dev, begins, noise, [0, DEV, 0])
+    prepared.tests = {
+        name: mask_spans(split.with_source_as_target(), begins, noise, [0, number_name(name), 0])
+        for name, split in prepared.tests.items()
     }
-    prepared.dev, prepared.tests = masked.pop("dev"), masked
+
+
+def number_name(name: str) -> int:
+    """A number of 64 bits for the name of a test set, as a part of its seed."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
 
 
 def find_begins(subwords: Subwords, noise: NoiseConfig, kind: str) -> Booleans:
