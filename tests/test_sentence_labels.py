@@ -418,6 +418,13 @@ def test_pieces_of_several_words_have_one_value() -> None:
         choose_kind("formality", settings).check_settings()
 
 
+def test_the_text_is_no_value_of_a_sentence() -> None:
+    """Training read `# text = ...` as a value, which no sentence in translation has."""
+    settings = FeatureConfig(column="sentence.text")
+    with pytest.raises(UserError, match=r"^features.whole.column=sentence.text: the comment `# te"):
+        choose_kind("whole", settings).check_settings()
+
+
 def test_a_tag_is_for_whole_sentences() -> None:
     with pytest.raises(UserError, match=r"features.f.policy=tag: is for values of whole sentences"):
         choose_kind("f", FeatureConfig(column="upos", policy="tag")).check_settings()

@@ -44,6 +44,13 @@ class AnnotationValues(FeatureKind):
             raise UserError(
                 f"{self.where}.column={column}: unknown column; {suggest(column, columns)}"
             )
+        if self.sentence_key == "text":
+            # `# text = ...` of CoNLL-U is the sentence itself: readers take it as the text, and
+            # keep no value of this key.
+            raise UserError(
+                f"{self.where}.column={column}: the comment `# text = ...` of CoNLL-U is the "
+                "sentence itself, not a value of it; write the value under another key"
+            )
 
     @property
     def annotation_column(self) -> str | None:
