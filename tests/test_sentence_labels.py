@@ -26,6 +26,7 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kind
+from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, find_label, read_conllu, replace_labels
@@ -179,6 +180,31 @@ def test_controls_move_values_of_whole_sentences(small: Small, control: str) -> 
     assert "values of formality move together over 80 sentences of train" in prepared.notes[-1]
     if prepared.redraw is not None:
         assert values_of_sentences(prepared.redraw(2)) != values[1]
+
+
+def test_first_pieces_alone_have_the_value_of_the_sentence(small: Small) -> None:
+    """With policy=first, the other pieces stay `<inside>`, in controls and in `reliance`."""
+    first = ("features=[upos,formality]", "features.formality.policy=first", "combiner=add")
+    before = prepare_run(small.config(*first)).train
+    prepared = prepare_run(small.config(*first, "control=shuffled"))
+    inside = prepared.encoder.features["formality"].id_of(INSIDE)
+    assert inside >= FIRST
+    is_inside = before.features["formality"] == inside
+    assert is_inside.any()
+    assert np.array_equal(prepared.train.features["formality"] == inside, is_inside)
+    values = [
+        [[i for i in ids if i != inside] for ids in values_of_sentences(split)]
+        for split in (before, prepared.train)
+    ]
+    assert all(len(ids) == 1 for ids in values[1])
+    assert sorted(values[0]) == sorted(values[1])
+    assert values[0] != values[1]
+    model = TrainedModel(small.train(*first, "trainer.max_steps=2"))
+    text = Reliance(model, *model.read_test_set())
+    true, moved = text.true, text.shuffle_words(1)
+    ids = moved.features["formality"]
+    assert np.array_equal(ids == inside, true.features["formality"] == inside)
+    assert all(len({*row} - {inside}) == 1 for row in values_of_sentences(moved))
 
 
 def test_tags_count_in_the_budget(small: Small) -> None:

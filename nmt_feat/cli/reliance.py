@@ -21,7 +21,7 @@ from nmt_feat.cli.texts import add_run_options, make_parser, read_pairs
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import Ids
 from nmt_feat.data.building import WORD
-from nmt_feat.data.controls import Tokens
+from nmt_feat.data.controls import find_carriers
 from nmt_feat.data.interleaving import find_word_begins
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.embedders.ids import UNK
@@ -59,18 +59,7 @@ class Reliance:
         whole = model.cfg.subword.kind == "none"  # each piece is a word
         begins = None if whole else [tag.id_of("B"), tag.id_of("O")]
         self.begins = find_word_begins(self.true, begins)
-        of_sentences = [
-            name
-            for name, vocabulary in self.moved.items()
-            if kinds[name].sentence_key is not None and vocabulary.policy != "first"
-        ]
-        of_words = {name: v for name, v in self.moved.items() if name not in of_sentences}
-        self.steps: list[Tokens] = []
-        """What the values of words move between, then that of whole sentences."""
-        if of_words:
-            self.steps.append(Tokens.of(self.true, of_words, begins))
-        if of_sentences:
-            self.steps.append(Tokens.of_sentences(self.true, of_sentences))
+        self.carriers = find_carriers(self.true, self.moved, kinds, begins)
 
     def make_unknown(self) -> EncodedSplit:
         """The text with unknown values, like a sentence without annotation."""
@@ -93,8 +82,8 @@ class Reliance:
     def _replace_values(self, change: Callable[[dict[str, Ids]], dict[str, Ids]]) -> EncodedSplit:
         """The text with other values: `change` gets those of all words, then of all sentences."""
         split = self.true
-        for step in self.steps:
-            tokens = replace(step, split=split)
+        for carriers in self.carriers.values():
+            tokens = replace(carriers, split=split)
             split = tokens.with_values(change(tokens.values), split)
         return split
 

@@ -14,7 +14,7 @@ tasks of Hewitt & Liang (2019): same combiner, same parameters, nothing learned 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,8 +32,9 @@ from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END, FIRST
 from nmt_feat.errors import UserError
 from nmt_feat.features.dials import splitmix64
+from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import FeatureVocab
-from nmt_feat.text.sentences import Integers
+from nmt_feat.text.sentences import Booleans, Integers
 
 CONTROLS = ("shuffled", "resampled", "by_type", "dummy")
 
@@ -91,7 +92,6 @@ def replace_features(
     """
     vocabs, kinds = prepared.encoder.features, prepared.encoder.kinds
     moved = {name: vocab for name, vocab in vocabs.items() if not kinds[name].of_pieces}
-    of_sentences = [name for name in moved if kinds[name].sentence_key is not None]
     unmoved = [name for name in vocabs if name not in moved]
     if not moved:
         raise UserError(
@@ -99,13 +99,10 @@ def replace_features(
             "choose features of words, or control=none"
         )
     moves = Moves(cfg.control, cfg.seed, splits)
-    if of_words := {name: moved[name] for name in moved if name not in of_sentences}:
-        moves.steps.append({n: Tokens.of(split, of_words, begins) for n, split in splits.items()})
-        moves.describe_last(of_words, "word tokens")
-    if of_sentences:
-        step = {n: Tokens.of_sentences(split, of_sentences) for n, split in splits.items()}
-        moves.steps.append(step)
-        moves.describe_last(of_sentences, "sentences")
+    carriers = {name: find_carriers(s, moved, kinds, begins) for name, s in splits.items()}
+    for carrier, tokens in carriers["train"].items():
+        moves.steps.append({name: carriers[name][carrier] for name in splits})
+        moves.describe_last(tokens.values, carrier)
     replaced = {name: moves.apply(name) for name in splits}
     prepared.train, prepared.dev = replaced.pop("train"), replaced.pop("dev")
     prepared.tests = replaced
@@ -115,6 +112,26 @@ def replace_features(
         f"control={cfg.control}: {', '.join(moves.descriptions)} of train; left alone: "
         f"{', '.join(unmoved) or 'nothing'}. The table of features shows the values before that"
     )
+
+
+def find_carriers(
+    split: EncodedSplit,
+    moved: Mapping[str, FeatureVocab],
+    kinds: Mapping[str, FeatureKind],
+    begins: list[int] | None,
+) -> dict[str, Tokens]:
+    """What the values of the features `moved` move between: words, then whole sentences.
+
+    `begins`: see `find_word_begins`.
+    """
+    of_sentences = {n: v for n, v in moved.items() if kinds[n].sentence_key is not None}
+    of_words = {name: v for name, v in moved.items() if name not in of_sentences}
+    carriers = {}
+    if of_words:
+        carriers["word tokens"] = Tokens.of(split, of_words, begins)
+    if of_sentences:
+        carriers["sentences"] = Tokens.of_sentences(split, of_sentences, begins)
+    return carriers
 
 
 @dataclass
@@ -163,6 +180,11 @@ def find_pieces(split: EncodedSplit) -> Integers:
     return np.flatnonzero(find_word_begins(split, None))
 
 
+def list_only_first(vocabs: Mapping[str, FeatureVocab]) -> frozenset[str]:
+    """The features that have values only on the first pieces of words."""
+    return frozenset(name for name, vocab in vocabs.items() if vocab.policy == "first")
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The word tokens of a split that have a piece, and their values."""
@@ -176,6 +198,8 @@ class Tokens:
     """`(pieces,)`: the number of the word that each piece belongs to."""
     values: dict[str, Ids]
     """By feature, the id of each word: that of its first piece; with `cover=join`, of its last."""
+    first_pieces: Booleans
+    """`(pieces,)`: whether each piece is the first of its word."""
     only_first: frozenset[str]
     """The features that have values only on first pieces; the other pieces have `<inside>`."""
 
@@ -197,17 +221,25 @@ class Tokens:
         for name, vocab in moved.items():
             is_joined = (vocab.cover, vocab.policy) == ("join", "copy")
             values[name] = split.features[name][last_pieces if is_joined else starts]
-        only_first = frozenset(name for name, vocab in moved.items() if vocab.policy == "first")
-        return cls(split, starts, pieces, words_of_pieces, values, only_first)
+        only_first = list_only_first(moved)
+        return cls(split, starts, pieces, words_of_pieces, values, is_begin[pieces], only_first)
 
     @classmethod
-    def of_sentences(cls, split: EncodedSplit, names: Sequence[str]) -> Tokens:
-        """Whole sentences as if they were words; each has one value of each of these features."""
+    def of_sentences(
+        cls, split: EncodedSplit, moved: Mapping[str, FeatureVocab], begins: list[int] | None
+    ) -> Tokens:
+        """Whole sentences as if they were words; each has one value of each of these features.
+
+        `begins`: see `of`.
+        """
+        pieces = find_pieces(split)
+        is_first = find_word_begins(split, begins)[pieces]
         lengths = np.diff(split.source.offsets) - 1  # without the end symbol
         starts = split.source.offsets[:-1][lengths > 0]
         sentences_of_pieces = np.repeat(np.arange(len(starts)), lengths[lengths > 0])
-        values = {name: split.features[name][starts] for name in names}
-        return cls(split, starts, find_pieces(split), sentences_of_pieces, values, frozenset())
+        values = {name: split.features[name][starts] for name in moved}
+        only_first = list_only_first(moved)
+        return cls(split, starts, pieces, sentences_of_pieces, values, is_first, only_first)
 
     def with_values(self, values: dict[str, Ids], origin: EncodedSplit) -> EncodedSplit:
         """The split with other values of its words.
@@ -229,7 +261,7 @@ class Tokens:
             ids = self.split.features[name].copy()  # the prepared split stays as it is
             places, words = self.pieces, self.words_of_pieces
             if name in self.only_first:
-                places, words = self.starts, np.arange(len(self.starts))
+                places, words = places[self.first_pieces], words[self.first_pieces]
             if name in self.only_first and name in origin.units and origin is not self.split:
                 # The other pieces still have the id of `<inside>`, whose row of units is in this
                 # split. So the origin's rows are appended to those of this split, and their ids
