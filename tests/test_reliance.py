@@ -55,13 +55,14 @@ def test_what_is_replaced(small: Small, tmp_path: Path) -> None:
     for name in ("upos", "subword_tag"):
         assert (unknown.features[name] == encoded.features[name]).all()
     assert text.true.features["upos"].max() > 2  # the true ones are still there
+    carriers = text.carriers["word tokens"]
     for draw in (0, 1):
         shuffled = text.shuffle_words(draw)
         assert (shuffled.features["subword_tag"] == text.true.features["subword_tag"]).all()
-        words = [split.features["upos"][text.steps[0].starts] for split in (text.true, shuffled)]
+        words = [split.features["upos"][carriers.starts] for split in (text.true, shuffled)]
         assert sorted(words[0].tolist()) == sorted(words[1].tolist())
         assert (words[0] != words[1]).mean() > 0.3
-        for piece, word in zip(text.steps[0].pieces, text.steps[0].words_of_pieces, strict=True):
+        for piece, word in zip(carriers.pieces, carriers.words_of_pieces, strict=True):
             assert shuffled.features["upos"][piece] == words[1][word]
 
 
@@ -83,13 +84,14 @@ def test_units_of_first_pieces(small: Small) -> None:
     text = opened(small.train("combiner=add", *units, *FEW), small.corpus / "test.conllu")
     inside = [text.model.encoder.features["char"].id_of(INSIDE)]
     unknown, table = text.make_unknown().features["char"], text.true.units["char"]
-    starts = set(text.steps[0].starts.tolist())
-    for piece in text.steps[0].pieces.tolist():
+    words = text.carriers["word tokens"]
+    starts = set(words.starts.tolist())
+    for piece in words.pieces.tolist():
         if piece in starts:
             assert unknown[piece] == UNK
         else:
             assert table.row(unknown[piece] - FIRST).tolist() == inside
-    assert len(starts) < len(text.steps[0].pieces)
+    assert len(starts) < len(words.pieces)
 
 
 def lines(values: list[str]) -> str:
