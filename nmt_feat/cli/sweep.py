@@ -168,7 +168,9 @@ class SweepTable(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take the sweep's folder, count the jobs, print the plan."""
         refuse_search_of_table(config)
-        if config.paths.runs == "":  # as of an unset variable; the sweep's folder would be /sweeps
+        # Empty as of an unset variable: the sweep's folder would be /sweeps.
+        # Other programs with this callback may have no `paths`.
+        if OmegaConf.select(config, "paths.runs") == "":
             fail("paths.runs=: give the name of a folder, or leave it out")
         keep_text_of_params(config)
         self.chosen = chosen_plugins(config)
