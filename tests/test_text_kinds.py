@@ -74,9 +74,9 @@ def test_what_no_annotation_can_hold(word: str, pairs: DataConfig) -> None:
     (folder(pairs) / "train.en").write_text(f"{text}{word}\n", encoding="utf-8")
     with (folder(pairs) / "train.de").open("a", encoding="utf-8") as file:
         file.write("x\n")
-    told = message(pairs, HANTA, annotate=True)
-    assert told.startswith("train.en: annotator=hanta: line 5: the word ")
-    assert told.endswith(f" has the {ODD[word]}; remove it")
+    refusal = message(pairs, HANTA, annotate=True)
+    assert refusal.startswith("train.en: annotator=hanta: line 5: the word ")
+    assert refusal.endswith(f" has the {ODD[word]}; remove it")
 
 
 def test_a_line_without_visible_characters_needs_no_words_of_the_text() -> None:
