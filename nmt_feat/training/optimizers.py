@@ -69,5 +69,5 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
     for key, tensor in tensors.items():
         if key.startswith("group."):
             _, index, kind, name = key.split(".", 3)
-            value = tensor.item() if kind == "number" else tensor.to(tensor.device, copy=True)
+            value = tensor.item() if kind == "number" else tensor.clone()
             optimizer.param_groups[int(index)][name] = value

@@ -1,7 +1,7 @@
 """Checks of a run's method and combiner before data is read.
 
 Method, combiner and features have to go together. The combiner is tried: its widths, and what it
-returns for zeros.
+returns for zeros. A user-defined method is tried, too.
 """
 
 from __future__ import annotations
