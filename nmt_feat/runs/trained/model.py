@@ -285,7 +285,7 @@ class TrainedModel:
         """The split with the tokens of the method; `begins` marks the first piece of each word."""
         if not self.model.method.in_source:
             return split
-        return insert_tokens(split, self.model.method, begins, self.encoder.subwords.size)
+        return insert_tokens(split, self.model.method, begins, self.encoder)
 
     def describe_sentences(
         self, sentences: list[Sentence], where: list[str], encoder: SourceEncoder | None = None
