@@ -50,8 +50,7 @@ def move_joined_values(
         pieces     ▁학   교에             words  학교, 에
         upos       NOUN  NOUN+ADP    ->   NOUN+ADP  NOUN+ADP
 
-    A word whose first character is inside of such a piece begins no piece, and has no tags but
-    these.
+    A word that begins no piece, such as 에, has no tags but these.
     """
     features = dict(split.features)
     is_border = begins.copy()

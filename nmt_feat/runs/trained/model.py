@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
+from nmt_feat.config.bounds import MOST_THREADS
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
@@ -82,8 +83,8 @@ class TrainedModel:
     """
 
     def __init__(self, folder: str | Path, threads: int = 0) -> None:
-        if threads < 0:
-            raise UserError(f"threads={threads}: must be at least 0")
+        if not 0 <= threads <= MOST_THREADS:
+            raise UserError(f"threads={threads}: must be 0 to {MOST_THREADS}")
         torch.set_num_threads(threads or DEFAULT_THREADS)
         self.folder, self.threads = Path(folder), threads
         refuse_unfinished(self.folder)
