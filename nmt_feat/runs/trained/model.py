@@ -25,8 +25,8 @@ from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import name_control
-from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
+from nmt_feat.data.local_test_sets import read_first_test_set
 from nmt_feat.data.overlaps import attach_states
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.data.terminology import Terminology
