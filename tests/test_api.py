@@ -99,6 +99,12 @@ def test_a_sentence_is_shown_word_by_word(run: LoadedRun, corpus: Path) -> None:
         assert sum(word.gates.values()) == pytest.approx(1, abs=1e-5)
 
 
+def test_numbers_of_threads_that_end_the_process() -> None:
+    for threads in (-1, 100_000):
+        with pytest.raises(UserError, match=f"threads={threads}: must be 0 to 1024"):
+            load_run("nowhere", threads=threads)
+
+
 def test_plain_text_without_an_annotator(run: LoadedRun) -> None:
     with pytest.raises(UserError, match="annotator"):
         run.translate(["The house is old."])

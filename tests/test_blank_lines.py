@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
-from nmt_feat.data.corpora import read_first_test_set
+from nmt_feat.data.local_test_sets import read_first_test_set
 from nmt_feat.evaluation.readings import measure_readings
 from nmt_feat.text.conllu import Sentence, write_conllu
 from tests.support import encoders

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from nmt_feat.config.data_schema import NoiseConfig
+from nmt_feat.config.data_schema import NoiseConfig, SplitConfig
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.noise import (
     choose_spans,
@@ -23,6 +24,7 @@ from nmt_feat.data.prepare import Prepared, prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import FIRST, UNK
 from nmt_feat.errors import UserError
+from nmt_feat.runs.run import run_training
 from nmt_feat.runs.setup.resolve import resolve_settings
 from nmt_feat.text.subwords import Words
 from tests.support.entry import call
@@ -94,6 +96,22 @@ def test_masks_of_a_test_set_follow_its_name(small: Small) -> None:
     rows = {name: split.source.values.tolist() for name, split in among.items()}
     assert rows["other"] == alone["other"].source.values.tolist()
     assert rows["other"] != rows["one"]
+
+
+def test_a_set_that_is_added_has_the_numbers_of_a_listed_one(small: Small, tmp_path: Path) -> None:
+    """To the last digit, also if the run would have listed it before its other sets."""
+    files = {
+        role: f"{small.corpus}/dev.{end}" for role, end in (("source", "conllu"), ("target", "de"))
+    }
+    cfg = small.config(*DENOISE, "trainer.max_steps=2")
+    with small.elsewhere("added") as twin:
+        added = twin.train(*DENOISE, "trainer.max_steps=2")
+    done = call("evaluate", f"run={added}", *(f"data.tests.new.{k}={v}" for k, v in files.items()))
+    assert done.code == 0, done.err
+    cfg.data.tests = {"new": SplitConfig(**files), **cfg.data.tests}
+    listed = run_training(cfg).folder
+    assert record(added)["tests"] == record(listed)["tests"]
+    assert (added / "new.hyp").read_bytes() == (listed / "new.hyp").read_bytes()
 
 
 def test_choices(small: Small) -> None:

@@ -186,6 +186,7 @@ def test_a_run_that_another_process_has_comes_last(
         (["data.tests.a.source=x"], "to add one, give both"),
         (["metrics=[blue]"], "metrics=blue: no such option"),
         (["decoding.beam=0"], "decoding.beam=0: must be 1 to 1000"),
+        (["threads=100000"], "threads=100000: must be 0 to 1024"),
         (["decoding.nbest=2"], "decoding.nbest=2 is above decoding.beam=1"),
         (["decoding.stop=soon"], "decoding.stop=soon: unknown; known: likely, proven"),
         (["seed=2"], "seed: no such setting"),

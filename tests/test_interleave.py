@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from nmt_feat.runs.run import run_training
 from nmt_feat.runs.setup.build_model import build_model
 from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import read_conllu
+from tests.support.applied import plain
 from tests.support.entry import call
-from tests.support.small import Small
+from tests.support.small import ROOT, Small
 from tests.support.small_methods import DIM, settings
 
 
@@ -126,3 +128,38 @@ def test_interleaved_corpus(small: Small) -> None:
     done = call("translate", f"run={run.folder}", text, "beam=1")
     exported = call("translate", f"run={run.folder}", text, "beam=1", "engine=ctranslate2")
     assert (done.code, exported.out) == (0, done.out)
+
+
+def test_tags_have_all_values_that_are_joined(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also those that only the last piece of a word has; translated text has the same tokens."""
+    monkeypatch.chdir(ROOT / "tests" / "support")  # the annotator is a module there
+    monkeypatch.syspath_prepend(".")
+    plain(small.corpus, tmp_path / "plain")
+    files = [
+        f"data.{key}.{side}={key.rpartition('.')[2]}.{end}"
+        for key in ("train", "dev", "tests.test")
+        for side, end in (("source", "en"), ("target", "de"))
+    ]
+    tags = {}
+    for policy in ("copy", "first"):
+        cfg = Small(tmp_path / "plain", tmp_path / "cache", tmp_path).config(
+            *("data=files", "data.source_lang=en", "data.target_lang=de", *files),
+            *("annotator._target_=halving.Halves", "annotator.processes=1"),
+            *("combiner=none", "method=interleave", "features=[upos]", "trainer.max_steps=2"),
+            f"features.upos.policy={policy}",
+        )
+        prepared = prepare_run(cfg)
+        (tested,) = prepared.tests.values()
+        ids = tested.source.values - prepared.encoder.subwords.size
+        names = ["<unk>", *prepared.encoder.features["upos"].values]
+        tags[policy] = [names[i] for i in ids[ids >= 0].tolist()]
+        tokens = [token for text in tested.source_texts for token in text.split()]
+        joined = "+".join(tags[policy]).split("+")
+        assert joined.count("FRONT") == len(tokens)
+        assert joined.count("BACK") >= sum(len(token) > 1 for token in tokens)
+        model = TrainedModel(run_training(cfg).folder)
+        split = model.encode_pairs(*model.read_test_set())
+        assert split.source.values.tolist() == tested.source.values.tolist()
+    assert tags["copy"] == tags["first"]  # where the first piece has all of them anyway

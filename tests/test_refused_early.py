@@ -212,6 +212,7 @@ SETTINGS = {
     "combiner=gate +combiner.args.x=[1,nan]": "combiner.args.x[1]=nan: must be finite; give a "
     "number, a large one if need be",
     "decoding.beam=100000": "decoding.beam=100000: must be 1 to 1000",
+    "trainer.threads=100000": "trainer.threads=100000: must be 0 to 1024",
 }
 
 
@@ -248,6 +249,7 @@ def test_settings(small: Small, mine: Path, command: str) -> None:
         "control=shuffled features=[upos,char]",
         "control=shuffled features=[char] features.char.of=word",
         "decoding.beam=1000",
+        "trainer.threads=1024",
     ],
 )
 def test_what_goes_together(small: Small, mine: Path, command: str) -> None:

@@ -20,7 +20,7 @@ from nmt_feat.config.inference_schema import ScoreConfig, TranslateConfig
 from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.batches import collate, order_batches, plan_batches, prepend_tags
 from nmt_feat.data.controls import prepare_run
-from nmt_feat.data.corpora import read_test_set
+from nmt_feat.data.local_test_sets import read_test_set
 from nmt_feat.data.sentence_labels import read_comments
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import BOS, END, FIRST, PAD, UNK

@@ -93,6 +93,17 @@ def test_finished_run_gets_scores_of_its_terms(small: Small, tmp_path: Path, mod
     assert scores["signature"] == metric.signature
 
 
+def test_terms_choose_the_checkpoint_of_a_text_without_terms(small: Small) -> None:
+    """The glossary is for the metric alone; without one the run is refused before it trains."""
+    words = ("features=[]", "combiner=none", "data.terminology.mode=none", "trainer.max_steps=4")
+    selecting = ("metrics=[bleu,chrf,term_success]", "trainer.select_metric=term_success")
+    run = record(small.train(*words, *selecting))
+    assert run["settings"]["trainer"]["select_metric"]["_target_"] == f"{WHERE}.TermSuccess"
+    assert run["tests"]["test"]["metrics"]["term success"]["signature"].startswith("glossary:")
+    with pytest.raises(UserError, match="term success needs a glossary; set data"):
+        small.train(*words, *selecting, "data.terminology.glossary=null")
+
+
 def test_finished_run_without_terms_gets_scores_of_them(small: Small) -> None:
     """By the setting that the error names."""
     settings = ("combiner=none", "trainer.max_steps=1", "data.terminology.glossary=null")

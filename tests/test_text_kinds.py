@@ -8,7 +8,7 @@ import pytest
 
 from nmt_feat.config.data_schema import DataConfig, SplitConfig
 from nmt_feat.data.annotated_text import refuse_lacking
-from nmt_feat.data.corpora import read_test_set
+from nmt_feat.data.local_test_sets import read_test_set
 from nmt_feat.errors import UserError
 from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.text import formats

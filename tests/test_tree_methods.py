@@ -71,6 +71,19 @@ def test_tree_distances_by_hand() -> None:
     assert distances[1, 0, 3] == 3  # not connected
 
 
+def test_far_distances_beside_many_words_with_one_head() -> None:
+    """The number of paths between near words overflows long before a far word is reached."""
+    leaves, chain = 60, 60
+    # A root, words that depend on it, and a chain of words that each depend on the one before.
+    heads = [0, *[-i for i in range(1, leaves + 1)], -leaves - 1, *[-1] * (chain - 1)]
+    numbers = sorted(set(heads))
+    distances = torch.tensor([math.nan] * 4 + [float(number) for number in numbers])
+    ids = torch.tensor([[*(4 + numbers.index(number) for number in heads), END]])
+    between = measure_distances(ids, distances, 1000)[0]
+    assert between[0, leaves + 1 : -1].tolist() == [*range(1, chain + 1)]
+    assert between[-2, 1 : leaves + 1].tolist() == [chain + 1] * leaves
+
+
 def attend_to_random(
     **tree: torch.Tensor,
 ) -> tuple[torch.Tensor, dict[str, np.ndarray], list[list[float]]]:

@@ -20,7 +20,7 @@ from nmt_feat.base.terminal import say
 from nmt_feat.cli.texts import make_parser
 from nmt_feat.config.commands import shell_command
 from nmt_feat.config.identity import shorten_class_name
-from nmt_feat.data.corpora import without_download
+from nmt_feat.data.local_test_sets import without_download
 from nmt_feat.errors import UserError, writing_to
 from nmt_feat.export.ctranslate2 import QUANTIZATIONS, export_model, fold_tables, list_tuples
 from nmt_feat.model.transformer import Transformer

@@ -27,6 +27,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 ShareBelow1 = Annotated[float, Meta(ge=0, lt=1)]
 SpanLength = Annotated[float, Meta(gt=0, le=700)]
 """Mean of a Poisson distribution; of a larger one exp(-mean), the share of 0, is 0 as a float."""
+MOST_THREADS = 1024
+"""Far more CPU threads, which the system refuses to start, crash the process."""
+Threads = Annotated[int, Meta(ge=0, le=MOST_THREADS)]
 PairOfShares = Annotated[list[ShareBelow1], Meta(min_length=2, max_length=2)]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from omegaconf import MISSING
 
-from nmt_feat.config.bounds import AtLeast0, AtLeast1, Beam, NotNegative, one_of
+from nmt_feat.config.bounds import AtLeast1, Beam, NotNegative, Threads, one_of
 from nmt_feat.config.data_schema import SplitConfig
 from nmt_feat.config.schema import MetricConfig
 
@@ -57,7 +57,7 @@ class EvaluateConfig:
     metrics: dict[str, MetricConfig] = field(default_factory=dict)
     cache: str | None = None
     """Folder of downloads, annotation and prepared data; by default `paths.cache` of the run."""
-    threads: AtLeast0 = 0
+    threads: Threads = 0
     """CPU threads; 0 takes the number of the run, which gives the same bits as training."""
     accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] | None = None
     """Device; by default `trainer.accelerator` of the run."""

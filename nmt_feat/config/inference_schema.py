@@ -7,7 +7,7 @@ from typing import Annotated
 
 from omegaconf import MISSING
 
-from nmt_feat.config.bounds import AtLeast0, AtLeast1, Beam, NotNegative, one_of
+from nmt_feat.config.bounds import AtLeast1, Beam, NotNegative, Threads, one_of
 
 
 @dataclass
@@ -68,7 +68,7 @@ class TranslateConfig:
     """What happens to a line with more pieces, or too long for the memory. `split`: it is
     translated in parts, if possible at the ends of sentences. `empty`: its translation is empty.
     `refuse`: an error, before the start if `input` is a file."""
-    threads: AtLeast0 = 0
+    threads: Threads = 0
     """CPU threads; 0 is PyTorch's choice."""
 
 
@@ -105,5 +105,5 @@ class ScoreConfig:
     output: str = "-"
     """File of scores, in each line log-probability, tab, number of tokens; `-` is standard
     output."""
-    threads: AtLeast0 = 0
+    threads: Threads = 0
     """CPU threads; 0 is PyTorch's choice."""

@@ -21,6 +21,7 @@ from nmt_feat.config.bounds import (
     Positive,
     Share,
     ShareBelow1,
+    Threads,
     one_of,
 )
 from nmt_feat.config.data_schema import AnnotatorConfig, DataConfig, SubwordConfig
@@ -235,7 +236,7 @@ class TrainerConfig:
     """Processes of a training, each with one device (data-parallel)."""
     accelerator: Annotated[str, one_of("auto", "cpu", "cuda", "gpu", "mps")] = "auto"
     """Which kind of device trains; `auto` takes a GPU if PyTorch sees one."""
-    threads: AtLeast0 = 0
+    threads: Threads = 0
     """CPU threads of a process; 0 is PyTorch's choice, divided by `devices`. Another number gives
     other last bits."""
     deterministic: bool = False

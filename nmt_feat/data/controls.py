@@ -219,8 +219,7 @@ class Tokens:
         last_pieces = pieces[ends[: len(starts)]]  # empty if there are no words
         values = {}
         for name, vocab in moved.items():
-            is_joined = (vocab.cover, vocab.policy) == ("join", "copy")
-            values[name] = split.features[name][last_pieces if is_joined else starts]
+            values[name] = split.features[name][last_pieces if vocab.ends_joined else starts]
         only_first = list_only_first(moved)
         return cls(split, starts, pieces, words_of_pieces, values, is_begin[pieces], only_first)
 

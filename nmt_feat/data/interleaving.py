@@ -6,7 +6,7 @@ reads. All tokens still have values of features: a tag has those of its word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from nmt_feat.config.identity import shorten_class_name
 from nmt_feat.config.instantiate import naming_failures
 from nmt_feat.config.method_choice import build_method
 from nmt_feat.config.schema import TrainConfig
+from nmt_feat.data.alignment import Ids, SourceEncoder
 from nmt_feat.data.building import WORD
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.data.report import describe_split
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.errors import UserError
+from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.methods import Method
 from nmt_feat.text.sentences import Booleans
 
@@ -37,13 +39,39 @@ def find_word_begins(split: EncodedSplit, begins: Sequence[int] | None) -> Boole
     return is_begin
 
 
+def move_joined_values(
+    split: EncodedSplit, vocabs: Mapping[str, FeatureVocab], begins: Booleans
+) -> dict[str, Ids]:
+    """The ids of features, where the first piece of each word has all values of its pieces.
+
+    With `cover=join` and `policy=copy`, a piece that covers several words has the values of all of
+    them, which only the last piece of a word does. So its value is moved to the first piece:
+
+        pieces     ▁학   교에             words  학교, 에
+        upos       NOUN  NOUN+ADP    ->   NOUN+ADP  NOUN+ADP
+
+    A word that begins no piece, such as 에, has no tags but these.
+    """
+    features = dict(split.features)
+    is_border = begins.copy()
+    is_border[split.source.offsets[1:] - 1] = True
+    starts, borders = np.flatnonzero(begins), np.flatnonzero(is_border)
+    last_pieces = borders[np.searchsorted(borders, starts, side="right")] - 1
+    for name, vocab in vocabs.items():
+        if vocab.ends_joined:
+            features[name] = features[name].copy()  # the split stays as it is
+            features[name][starts] = features[name][last_pieces]
+    return features
+
+
 def insert_tokens(
-    split: EncodedSplit, method: Method, begins: Booleans, pieces: int
+    split: EncodedSplit, method: Method, begins: Booleans, encoder: SourceEncoder
 ) -> EncodedSplit:
-    """The split with the method's tokens in its source; `pieces`: the number of source pieces."""
+    """The split with the method's tokens in its source; `encoder` has pieces and vocabularies."""
     source = split.source
+    values = move_joined_values(split, encoder.features, begins)
     with naming_failures(type(method), Method):
-        tokens, places = method.insert_tokens(source.values, split.features, begins, pieces)
+        tokens, places = method.insert_tokens(source.values, values, begins, encoder.subwords.size)
     if tokens.shape != places.shape:
         raise UserError(
             f"{_name_class(method)}: insert_tokens gives {tokens.size:,} ids at {places.size:,} "
@@ -65,7 +93,7 @@ def interleave(cfg: TrainConfig, prepared: Prepared, begins: dict[str, Booleans]
     size, tags = encoder.subwords.size, method.count_tokens(encoder.id_counts)
 
     def change(split: EncodedSplit, name: str) -> EncodedSplit:
-        changed = insert_tokens(split, method, begins[name], size)
+        changed = insert_tokens(split, method, begins[name], encoder)
         if not ((ids := changed.source.values) < size + tags).all():
             raise UserError(
                 f"{_name_class(method)}: insert_tokens gives the id {ids.max():,}; ids go up to "

@@ -63,6 +63,14 @@ class FeatureVocab:
     def _ids(self) -> dict[str, int]:
         return {value: i for i, value in enumerate(self.values, FIRST)}
 
+    @property
+    def ends_joined(self) -> bool:
+        """Whether only a word's last piece has all values that are joined on its pieces.
+
+        This piece may cover the next words too. With `policy=first` the first piece has them.
+        """
+        return (self.cover, self.policy) == ("join", "copy")
+
     def id_of(self, value: str) -> int:
         """The value's id, UNK if it is unknown."""
         return self._ids.get(value, UNK)

@@ -72,12 +72,13 @@ def measure_distances(ids: Tensor, distances: Tensor, most: int) -> Tensor:
     edges[rows, words, torch.where(has_head, heads, count)] = 1
     edges = edges[:, :, :count]
     edges = edges + edges.transpose(1, 2)
-    # Before round n, `path_counts` is above 0 exactly for words that are at most n edges apart.
-    path_counts = torch.eye(count, device=ids.device).expand_as(edges)
+    # Before round n, `is_near` is 1 exactly for words that are at most n edges apart, else 0. The
+    # numbers of paths between them would grow beyond what a float holds, and inf * 0 is nan.
+    is_near = torch.eye(count, device=ids.device).expand_as(edges)
     between = torch.full_like(edges, most)
     for distance in range(most):
-        between = torch.where((path_counts > 0) & (between == most), distance, between)
-        path_counts = path_counts + path_counts @ edges
+        between = torch.where((is_near > 0) & (between == most), distance, between)
+        is_near = (is_near + is_near @ edges > 0).to(edges.dtype)
     by_piece = between.gather(1, words[:, :, None].expand(-1, -1, count))
     by_piece = by_piece.gather(2, words[:, None, :].expand(-1, count, -1))
     both_have_heads = has_head[:, :, None] & has_head[:, None, :]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,11 +277,7 @@ def train_new_run(
     start = build_untrained(cfg, prepared)
     print_notes(start.notes)
     combiner = start.model.feature_embedding.combiner
-    if not sweep and cfg.control == "none":
-        print_notes(advise_on_run(cfg, prepared.report, combiner.widths))
-    advice = advise_on_corpus(cfg, prepared.report)
-    print_notes([line for line in advice if not sweep or line not in state.described])
-    state.described.update(advice)
+    print_advice(cfg, prepared, combiner.widths, sweep, state)
     record = begin_record(cfg, settings, data, prepared, start)
     write_record(folder, record)
     make_folder(folder / CHECKPOINTS)
@@ -291,12 +287,7 @@ def train_new_run(
         f"{record.method}: {format_widths(combiner)}; {record.parameters['total']:,} parameters"
     )
     result = train_to_end(fabric, cfg, folder, (prepared, start))
-    save_weights(cfg, record, start.model, folder)
-    evaluate_splits(cfg, record, result, prepared, folder)
-    if start.model.feature_embedding is start.model.source:  # else a method has the features
-        values = prepared.encoder.name_values(with_words=False)
-        record.parts = measure_parts(start.model, prepared.dev, values)
-    record_training(record, result)
+    record_results(cfg, record, result, (prepared, start.model), folder)
     record.seconds = seconds_before + time.perf_counter() - start_time
     finish_record(folder, record, sums)
     write_card(folder, cfg, record)
@@ -309,6 +300,20 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print notes for the user, one in a line."""
     for note in notes:
         say(note)
+
+
+def print_advice(
+    cfg: TrainConfig, prepared: Prepared, widths: Mapping[str, int], sweep: bool, state: JobState
+) -> None:
+    """Print advice on the run, and on its corpus unless an earlier job of the sweep has printed it.
+
+    `widths`: of the combiner's parts.
+    """
+    if not sweep and cfg.control == "none":
+        print_notes(advise_on_run(cfg, prepared.report, widths))
+    advice = advise_on_corpus(cfg, prepared.report)
+    print_notes([line for line in advice if not sweep or line not in state.described])
+    state.described.update(advice)
 
 
 def begin_record(
@@ -339,6 +344,23 @@ def begin_record(
         parent=start.inheritance.as_record() if start.inheritance else {},
         text=RULES,
     )
+
+
+def record_results(
+    cfg: TrainConfig,
+    record: RunRecord,
+    result: TrainingResult,
+    trained: tuple[Prepared, TranslationModel],
+    folder: Path,
+) -> None:
+    """Write weights and translations of a trained model, and all results into the record."""
+    prepared, model = trained
+    save_weights(cfg, record, model, folder)
+    evaluate_splits(cfg, record, result, prepared, folder)
+    if model.feature_embedding is model.source:  # else a method has the features
+        values = prepared.encoder.name_values(with_words=False)
+        record.parts = measure_parts(model, prepared.dev, values)
+    record_training(record, result)
 
 
 def save_weights(

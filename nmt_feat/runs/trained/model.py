@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from nmt_feat.base.checksums import check_sums
 from nmt_feat.base.terminal import say
+from nmt_feat.config.bounds import MOST_THREADS
 from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.rules import check_settings
 from nmt_feat.config.schema import DecodingConfig
 from nmt_feat.data.alignment import AlignedSentences, SourceEncoder
 from nmt_feat.data.controls import name_control
-from nmt_feat.data.corpora import read_first_test_set
 from nmt_feat.data.interleaving import find_word_begins, insert_tokens
+from nmt_feat.data.local_test_sets import read_first_test_set
 from nmt_feat.data.overlaps import attach_states
 from nmt_feat.data.store import EncodedSplit, encode_split
 from nmt_feat.data.terminology import Terminology
@@ -82,8 +83,8 @@ class TrainedModel:
     """
 
     def __init__(self, folder: str | Path, threads: int = 0) -> None:
-        if threads < 0:
-            raise UserError(f"threads={threads}: must be at least 0")
+        if not 0 <= threads <= MOST_THREADS:
+            raise UserError(f"threads={threads}: must be 0 to {MOST_THREADS}")
         torch.set_num_threads(threads or DEFAULT_THREADS)
         self.folder, self.threads = Path(folder), threads
         refuse_unfinished(self.folder)
@@ -285,7 +286,7 @@ class TrainedModel:
         """The split with the tokens of the method; `begins` marks the first piece of each word."""
         if not self.model.method.in_source:
             return split
-        return insert_tokens(split, self.model.method, begins, self.encoder.subwords.size)
+        return insert_tokens(split, self.model.method, begins, self.encoder)
 
     def describe_sentences(
         self, sentences: list[Sentence], where: list[str], encoder: SourceEncoder | None = None
