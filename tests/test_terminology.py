@@ -392,3 +392,23 @@ def test_marks_of_morphemes_are_not_joined() -> None:
     settings.cover = "join"
     with pytest.raises(UserError, match="cannot be joined; set cover=first"):
         choose_kind("term", settings).check_settings()
+
+
+def test_training_keeps_the_marks_of_its_text(tmp_path: Path) -> None:
+    """As translation does: such a sentence gets no terms, and its other words count as 0."""
+    corpus = write_corpus(tmp_path / "corpus")
+    settings = {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"}
+    own = Small(corpus, tmp_path / "cache", tmp_path, settings)
+    path = corpus / "test.conllu"
+    blocks = path.read_text(encoding="utf-8").split("\n\n")
+    lines = blocks[0].split("\n")
+    first = next(i for i, line in enumerate(lines) if line.startswith("1\t"))
+    lines[first] = lines[first].rpartition("\t")[0] + "\tTERM=2"
+    path.write_text("\n\n".join(["\n".join(lines), *blocks[1:]]), encoding="utf-8")
+    prepared = prepare(own, "features=[term,upos]", "combiner=add")
+    test = prepared.tests["test"]
+    assert next(iter(test.texts("source"))) == test.source_texts[0]
+    assert {*prepared.encoder.features["term"].values} == {"0", "1", "2"}
+    values = test.feature_text("term", 0).split()
+    assert (values[0], {*values[1:]}) == ("2", {"0"})
+    assert any("1 sentences keep their marks" in note for note in prepared.notes)
