@@ -11,11 +11,13 @@ import pytest
 from rich.console import Console
 
 from nmt_feat.api import load_run
+from nmt_feat.config.schema import FeatureConfig
 from nmt_feat.data.alignment import SourceEncoder
 from nmt_feat.data.controls import prepare_run
 from nmt_feat.data.identity import hash_data
 from nmt_feat.data.prepare import Prepared
 from nmt_feat.errors import UserError
+from nmt_feat.features.choice import choose_kind
 from nmt_feat.features.vocabulary import INSIDE, FeatureVocab
 from nmt_feat.runs.advice import advise_on_run
 from nmt_feat.runs.setup.resolve import resolve_settings
@@ -379,3 +381,34 @@ def test_glossary_of_aligned_text(small: Small, tmp_path: Path) -> None:
         assert (done.code, message in done.err) == (2, True), done.err
     done = call("glossary", source, small.corpus / "dev.de", "--out", out)
     assert "line n has to translate line n" in done.err
+
+
+def test_marks_of_morphemes_are_not_joined() -> None:
+    """Not `1+1`, which would be another value than `1`, by default or by a setting."""
+    settings = FeatureConfig(column=f"misc.{KEY}")
+    assert choose_kind("term", settings).choose_cover(of_morphemes=True) == "first"
+    other = FeatureConfig(column="misc.NER")
+    assert choose_kind("ner", other).choose_cover(of_morphemes=True) == "join"
+    settings.cover = "join"
+    with pytest.raises(UserError, match="cannot be joined; set cover=first"):
+        choose_kind("term", settings).check_settings()
+
+
+def test_training_keeps_the_marks_of_its_text(tmp_path: Path) -> None:
+    """As translation does: such a sentence gets no terms, and its other words count as 0."""
+    corpus = write_corpus(tmp_path / "corpus")
+    settings = {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"}
+    own = Small(corpus, tmp_path / "cache", tmp_path, settings)
+    path = corpus / "test.conllu"
+    blocks = path.read_text(encoding="utf-8").split("\n\n")
+    lines = blocks[0].split("\n")
+    first = next(i for i, line in enumerate(lines) if line.startswith("1\t"))
+    lines[first] = lines[first].rpartition("\t")[0] + "\tTERM=2"
+    path.write_text("\n\n".join(["\n".join(lines), *blocks[1:]]), encoding="utf-8")
+    prepared = prepare(own, "features=[term,upos]", "combiner=add")
+    test = prepared.tests["test"]
+    assert next(iter(test.texts("source"))) == test.source_texts[0]
+    assert {*prepared.encoder.features["term"].values} == {"0", "1", "2"}
+    values = test.feature_text("term", 0).split()
+    assert (values[0], {*values[1:]}) == ("2", {"0"})
+    assert any("1 sentences keep their marks" in note for note in prepared.notes)

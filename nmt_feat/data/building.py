@@ -131,8 +131,10 @@ def read_corpus(work: DataBuild, pool: Pool) -> None:
 def list_read_columns(work: DataBuild) -> tuple[str, ...]:
     """The columns of the annotation that features and terms need."""
     terminology = work.cfg.data.terminology
-    columns = list_annotation_columns(without_marks(work.kinds, terminology).values())
-    return tuple(sorted({*columns, "lemma"})) if terminology.needs_lemmas else columns
+    columns = {*list_annotation_columns(without_marks(work.kinds, terminology).values())}
+    columns |= {"lemma"} if terminology.needs_lemmas else set()
+    columns |= {"misc"} if terminology.marks_words else set()  # the text may have marks already
+    return tuple(sorted(columns))
 
 
 def train_subwords(work: DataBuild) -> tuple[Subwords, Subwords]:

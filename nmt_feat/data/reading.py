@@ -37,6 +37,7 @@ from nmt_feat.text.merging import (
     source_key,
 )
 from nmt_feat.text.sentences import HEADS
+from nmt_feat.text.term_insertion import COLUMN as MARKS
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,9 @@ class CorpusReader:
             if split is corpus.train:
                 sources = ({TEXT: split.source} if split.has_words else {}) | of_tools
                 corpus.sources = choose_owners({n: table.parts() for n, table in sources.items()})
+                if self.config.terminology.marks_words:
+                    # A text without marks gets them from the glossary: they are never missing.
+                    corpus.sources.pop(MARKS, None)
             self._merge_sources(split, tools, of_tools)
 
     def _annotate(self, split: RawSplit, name: str, tool: Annotator) -> SentenceTable:

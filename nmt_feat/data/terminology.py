@@ -86,6 +86,10 @@ class Terminology:
             terminology.insertion.refuse_tags(term.target, where)
         return terminology
 
+    def has_marks(self, sentence: Sentence) -> bool:
+        """Whether a sentence has marks already, which then stay."""
+        return not self.insertion.tags and any(has_mark(word) for word in sentence.words)
+
     def find_terms(self, sentence: Sentence) -> list[Occurrence]:
         """The terms of a source sentence."""
         words = sentence.words if self.needs_lemmas else ()
@@ -127,8 +131,8 @@ class Terminology:
 
         Then its other words are marked as words of no term.
         """
-        has_marks = not self.insertion.tags and any(has_mark(word) for word in sentence.words)
-        return self.write_terms(sentence, [] if has_marks else self.find_terms(sentence), where)
+        occurrences = [] if self.has_marks(sentence) else self.find_terms(sentence)
+        return self.write_terms(sentence, occurrences, where)
 
 
 def identify_terminology(settings: TerminologyConfig) -> dict[str, Any]:
@@ -174,8 +178,8 @@ def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, po
         work = partial(write_terms_of_rows, terminology, is_train, split.source_path)
         out = folder / f"{split.name}.terms.arrow"
         split.source, counts = tables.merge(work, [split.target, split.source], out, pool)
-        terms, sentences = (sum(column) for column in zip(*counts, strict=True))
-        if is_train and not terms:
+        terms, sentences, marked = (sum(column) for column in zip(*counts, strict=True))
+        if is_train and not terms and not marked:
             raise UserError(
                 f"data.terminology.glossary={settings.glossary}: no pair of train has a term and "
                 "its translation as they are written; give another glossary, or leave it out"
@@ -183,13 +187,14 @@ def write_terms(corpus: RawCorpus, settings: TerminologyConfig, folder: Path, po
         corpus.notes.append(
             f"{split.name}: the translations of {terms:,} terms are written into {sentences:,} of "
             f"{len(split.source):,} sentences"
+            + (f"; {marked:,} sentences keep their marks" if marked else "")
         )
 
 
 def write_terms_of_rows(
     terminology: Terminology, is_train: bool, path: str, parts: list[Sentences], first_row: int
-) -> tuple[Sentences, tuple[int, int]]:
-    """Write terms into the sources of some pairs.
+) -> tuple[Sentences, tuple[int, int, int]]:
+    """Write terms into the sources of some pairs; a sentence with marks keeps them.
 
     Args:
         terminology: the terms.
@@ -199,13 +204,16 @@ def write_terms_of_rows(
         first_row: the index of the first pair in the corpus.
 
     Returns:
-        The new sources; how many terms they have, and how many sentences have terms.
+        The new sources; how many terms are written, into how many sentences, and how many
+        sentences have marks of their own.
     """
     targets, sources = parts
-    sentences, counts = [], []
+    sentences, counts, marked_count = [], [], 0
     pairs = zip(sources, targets.texts, strict=True)
     for row, (sentence, target) in enumerate(pairs, first_row):
-        if is_train:
+        if terminology.has_marks(sentence):
+            occurrences, marked_count = [], marked_count + 1
+        elif is_train:
             occurrences = terminology.choose_terms(sentence, target, row)
         else:
             occurrences = terminology.find_terms(sentence)
@@ -217,4 +225,4 @@ def write_terms_of_rows(
     # Scores and reports are about the text as it was.
     originals = {ORIGINAL: pa.array(sources.texts, pa.string())}
     written = replace(written, labels=written.labels | originals)
-    return written, (sum(counts), int(np.count_nonzero(counts)))
+    return written, (sum(counts), int(np.count_nonzero(counts)), marked_count)

@@ -18,6 +18,7 @@ from nmt_feat.features.kind import FeatureKind
 from nmt_feat.features.vocabulary import FeatureVocab
 from nmt_feat.text.conllu import NONE
 from nmt_feat.text.sentences import ANNOTATION, Booleans, DictionaryColumn, Sentences
+from nmt_feat.text.term_insertion import COLUMN as MARKS
 from nmt_feat.text.units import FORMS, KINDS, visible_characters
 from nmt_feat.text.word_values import SENTENCE, read_column
 
@@ -70,8 +71,12 @@ class AnnotationValues(FeatureKind):
 
     @property
     def joins_words(self) -> bool:
-        """False for values of whole sentences, which all words of a piece share."""
-        return self.sentence_key is None and super().joins_words
+        """False for values of whole sentences, which all words of a piece share, and for marks.
+
+        A joined mark of terms, such as `1+1`, would be another value than `1`.
+        """
+        is_mark = self.settings.column == MARKS
+        return self.sentence_key is None and not is_mark and super().joins_words
 
     def check_exportable(self) -> None:
         """Refuse a tag before the sentence: CTranslate2 reads only the pieces of the text."""
