@@ -10,7 +10,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.text.conllu import Sentence, Word
 from nmt_feat.text.glossary import Glossary, Term, count_tokens, join_tokens, split_tokens
 from nmt_feat.text.term_insertion import Insertion
-from nmt_feat.text.word_values import MISSING
+from nmt_feat.text.word_values import MISSING, whitespace_words
 
 APPEND, REPLACE = Insertion(), Insertion(keeps_source=False)
 TAGS = ("⟦", "⟠", "⟧")
@@ -113,6 +113,30 @@ def test_lemmas() -> None:
     only = Glossary([Term("children", "Kinder"), Term("kid", "Kind", "child")])
     (occurrence,) = only.find_terms(text, spans, lemmas)
     assert occurrence.term.target == "Kinder"  # what is written so comes first
+
+
+def find_by_lemma(glossary: Glossary, text: str, lemmas: str) -> list[str]:
+    """The terms that are found by the lemmas of the words between spaces."""
+    words = whitespace_words(text)
+    spans = [(word.start, word.end) for word in words]
+    return [o.term.source for o in glossary.find_terms(text, spans, lemmas.split())]
+
+
+def test_lemmas_with_hyphens() -> None:
+    """A word with a hyphen has one lemma; a term is cut at hyphens."""
+    glossary = Glossary([Term("e-mail", "Mail"), Term("old check-in desk", "Schalter")])
+    assert find_by_lemma(glossary, "two E-mailed letters", "two E-mail letter") == ["e-mail"]
+    assert find_by_lemma(glossary, "two e - mailed letters", "two e - mail letter") == ["e-mail"]
+    desks = find_by_lemma(glossary, "older check-ins desks", "old check-in desk")
+    assert desks == ["old check-in desk"]
+
+
+def test_terms_without_hyphens_are_no_parts_of_lemmas() -> None:
+    glossary = Glossary([Term("mails", "Post", "mail"), Term("e mail", "x"), Term("e", "y")])
+    assert find_by_lemma(glossary, "e-mailed mailing", "e-mail mail") == ["e", "mails"]
+    assert find_by_lemma(glossary, "E-mailing", "e-mail") == ["e"]  # as it is written
+    only_lemmas = Glossary([Term("mails", "Post", "mail"), Term("check", "x")])
+    assert find_by_lemma(only_lemmas, "e-mailed checked-in", "e-mail check-in") == []
 
 
 WRITTEN = {

@@ -14,7 +14,10 @@ from nmt_feat.annotators.texts import make_annotators
 from nmt_feat.cli.compose import compose_settings
 from nmt_feat.config.data_schema import AnnotatorConfig, AnnotatorPart, DataConfig
 from nmt_feat.config.rules import check_settings
+from nmt_feat.data.controls import prepare_run
 from nmt_feat.errors import UserError
+from nmt_feat.runs.trained.inputs import Text
+from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, Word, read_conllu, write_conllu
 from nmt_feat.text.merging import (
     TEXT,
@@ -324,6 +327,40 @@ def test_a_run_reads_both_wherever_it_reads(small: Small, corpus: Path) -> None:
         "HERE/plain: sentence 1: the text gives no words for 'a cat', but in train the misc.Term "
         "of features.term comes from the text; give them, or set features.term.missing=unknown"
     )
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_run_of_plain_text_completes_annotated_text(small: Small, corpus: Path) -> None:
+    """A column that CoNLL-U lacks is the annotator's, in `evaluate` as in `translate`, `score`."""
+    settings = ["annotator._target_=merging_tools.Spaces", "annotator.processes=1"]
+    settings += ["features=[upos,deprel]", "combiner=add", "trainer.max_steps=2"]
+    for split, key in (("train", "train"), ("dev", "dev"), ("test", "tests.test")):
+        path = small.folder / f"{split}.en"
+        texts = [sentence.text for sentence in read_conllu(corpus / f"{split}.conllu")]
+        path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        settings.append(f"data.{key}.source={path}")
+    run_folder, target = small.train(*settings), str(corpus / "test.de")
+    whole = list(read_conllu(corpus / "test.conllu"))
+    bare = [s._replace(words=tuple(w._replace(deprel="_") for w in s.words)) for s in whole[1:]]
+    source = small.folder / "part.conllu"
+    source.write_text(write_conllu([whole[0], *bare]), encoding="utf-8")
+    tests = [f"+data.tests.part.source={source}", f"+data.tests.part.target={target}"]
+    done = call("evaluate", f"run={run_folder}", *(line.lstrip("+") for line in tests))
+    assert done.code == 0, done.err
+    done = call("translate", f"run={run_folder}", f"input={source}")
+    assert (done.code, done.out) == (0, (run_folder / "part.hyp").read_text(encoding="utf-8"))
+    tested = prepare_run(small.config(*settings, *tests)).tests["part"]
+    model = TrainedModel(run_folder)
+    pairs = model.read_pairs(model.make_reader(Text(str(source))), target)  # as `score` does
+    for name, ids in model.encode_pairs(*pairs).features.items():
+        assert ids.tolist() == tested.features[name].tolist()
+    values = [[(word.upos, word.deprel) for word in sentence.words] for sentence in pairs[0]]
+    assert values[0] == [(word.upos, word.deprel) for word in whole[0].words]
+    for row, sentence in zip(values[1:], whole[1:], strict=True):
+        assert row[:2] == [(sentence.words[0].upos, "ROOT"), (sentence.words[1].upos, "ANY")]
+    annotation = TrainedModel(run_folder).annotation
+    assert annotation.complete_sentences(whole, "x") == whole
+    assert "annotators" not in vars(annotation)  # nothing is lacking, so none was loaded
 
 
 @pytest.mark.usefixtures("tools")

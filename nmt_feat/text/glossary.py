@@ -20,6 +20,8 @@ UNSPACED = (
 )
 """Characters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
 A term may begin and end at any of them."""
+HYPHENS = "-\u2010\u2011"
+"""Signs at which lemmas are cut into tokens, as terms are."""
 FORM = "a line is: source term, tab, target term, and maybe a tab and the source term's lemmas"
 
 Span = tuple[int, int]
@@ -166,7 +168,7 @@ class Glossary:
         tokens = [text[start:end] for start, end in spans]
         matches = [(spans[a][0], spans[b - 1][1], n) for a, b, n in self.sources.find(tokens)]
         if lemmas:
-            by_lemma = self.lemmas.find([lemma.lower() for lemma in lemmas])
+            by_lemma = self._find_by_lemma(lemmas)
             matches += [(words[a][0], words[b - 1][1], n) for a, b, n in by_lemma]
         chosen: list[Occurrence] = []
         # Sorting is stable, so of two terms with one span, a match as written comes first.
@@ -174,6 +176,21 @@ class Glossary:
             if not chosen or start >= chosen[-1].end:
                 chosen.append(Occurrence(start, end, self.terms[number]))
         return chosen
+
+    def _find_by_lemma(self, lemmas: Sequence[str]) -> list[tuple[int, int, int]]:
+        """Matches of whole words by their lemmas: first word, word behind, number of the term."""
+        tokens: list[str] = []
+        word_at: dict[int, int] = {}  # by index of a token, the number of the word it begins
+        for number, lemma in enumerate(lemmas):
+            word_at[len(tokens)] = number
+            tokens += _cut_lemma(lemma.lower())
+        word_at[len(tokens)] = len(lemmas)
+        # A term begins and ends where words do: `mail` is no term within the word `e-mail`.
+        return [
+            (word_at[first], word_at[behind], number)
+            for first, behind, number in self.lemmas.find(tokens)
+            if first in word_at and behind in word_at
+        ]
 
     def exchange_targets(self) -> dict[str, str]:
         """By source term, the translation of another term, for the control.
@@ -198,6 +215,11 @@ def count_tokens(tokens: Sequence[str], sought: Sequence[str]) -> int:
         return 0
     starts = range(len(tokens) - length + 1)
     return sum(tuple(tokens[i : i + length]) == tuple(sought) for i in starts)
+
+
+def _cut_lemma(lemma: str) -> tuple[str, ...]:
+    """The tokens of a lemma with hyphens; any other lemma is one token."""
+    return split_tokens(lemma) if any(sign in lemma for sign in HYPHENS) else (lemma,)
 
 
 def _hash_text(text: str) -> bytes:

@@ -113,6 +113,16 @@ def describe_second_sources(owners: Mapping[str, Sequence[str]]) -> str:
     return f"{', '.join(columns)}; in training the text's" if columns else ""
 
 
+def lacks_columns(sentence: Sentence, columns: Iterable[str]) -> bool:
+    """Whether no word of a sentence has a value in one of these columns or keys of `misc`."""
+    keys = {MISC + key for word in sentence.words for key, _ in _items(word.misc)}
+    fields = {source_key(column) for column in columns}
+    return any(
+        name not in keys if name.startswith(MISC) else not _has_values(sentence.words, name)
+        for name in fields
+    )
+
+
 def merge_annotations(
     annotations: Sequence[Annotation],
     owners: Mapping[str, Sequence[str]],
@@ -181,6 +191,12 @@ def _items(misc: str) -> list[tuple[str, str]]:
     return [(item.partition("=")[0], item) for item in items]
 
 
+def _has_values(words: Iterable[Word], column: str) -> bool:
+    """Whether any word has a value in a column."""
+    none = Word._field_defaults[column]
+    return any(getattr(word, column) != none for word in words)
+
+
 class _View(NamedTuple):
     """The words of a source, mapped to those of the base (the source whose words are used)."""
 
@@ -212,8 +228,7 @@ class _View(NamedTuple):
 
     def has(self, column: str) -> bool:
         """Whether any word has a value in a column."""
-        none = Word._field_defaults[column]
-        return any(getattr(word, column) != none for word in self.words)
+        return _has_values(self.words, column)
 
     def values(self, column: str) -> list[str]:
         """The value of each word of the base."""

@@ -29,6 +29,7 @@ from nmt_feat.text.merging import (
     Annotation,
     Conflicts,
     describe_second_sources,
+    lacks_columns,
     merge_annotations,
     source_key,
 )
@@ -130,7 +131,8 @@ class TextAnnotation:
             self.unannotated += sum(bool(text.strip()) for text in texts)
             return [Sentence(text) for text in texts]
         if self.encoder.sources:
-            return self._merge([Sentence(text) for text in texts], raw, name, first)
+            plain = [Sentence(text) for text in texts]
+            return self._merge(plain, self.encoder.sources, raw, name, first)
         if self.annotator is None:
             names = ", ".join(self.kinds) or "words to cut the text at"
             kind = training_format(self.cfg.data)
@@ -186,22 +188,60 @@ class TextAnnotation:
         if not self.needs_words or self.cfg.data.train.raw:
             return sentences
         if sources - {TEXT}:
-            return self._merge(sentences, None, name, first)
-        is_bare = [bool(s.text.strip()) and not s.words for s in sentences]
-        if sources or not any(is_bare) or (self.required and self.annotator is None):
+            return self._merge(sentences, self.encoder.sources, None, name, first)
+        if sources:
             return sentences
+        completed = self._add_columns(sentences, name, first)
+        is_bare = [bool(s.text.strip()) and not s.words for s in sentences]
+        if not any(is_bare) or (self.required and not self.cfg.annotator.targets):
+            return completed
         texts = [s.text for s, bare in zip(sentences, is_bare, strict=True) if bare]
         annotated = iter(self.annotate_texts(texts, None, name, first))
         return [
             next(annotated)._replace(comments=sentence.comments) if bare else sentence
-            for sentence, bare in zip(sentences, is_bare, strict=True)
+            for sentence, bare in zip(completed, is_bare, strict=True)
         ]
 
+    def _add_columns(self, sentences: list[Sentence], name: str, first: int) -> list[Sentence]:
+        """Sentences of words, with the columns that they lack from the run's only annotator.
+
+        If the whole corpus was plain text, nothing was merged in training, and the run stores no
+        sources. But a test set with words is merged there, so it is here.
+        """
+        annotator = self.cfg.annotator
+        if not annotator.targets or annotator.replace or not self.columns:
+            return sentences
+        lacking = [i for i, s in enumerate(sentences) if s.words and lacks_columns(s, self.columns)]
+        if not lacking:  # then the annotator need not be installed
+            return sentences
+        sources = {source_key(column): [next(iter(self.annotators))] for column in self.columns}
+        completed = list(sentences)
+        merged = self._merge([sentences[i] for i in lacking], sources, None, name, first)
+        for i, sentence in zip(lacking, merged, strict=True):
+            completed[i] = sentence
+        return completed
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """The columns of the annotation that the run reads, without marks of terms."""
+        terminology = self.cfg.data.terminology
+        kinds = without_marks(self.kinds, terminology).values()
+        columns = {kind.annotation_column for kind in kinds if kind.annotation_column}
+        return sorted(columns | ({"lemma"} if terminology.needs_lemmas else set()))
+
     def _merge(
-        self, sentences: list[Sentence], raw: list[str] | None, name: str, first: int
+        self,
+        sentences: list[Sentence],
+        sources: Mapping[str, list[str]],
+        raw: list[str] | None,
+        name: str,
+        first: int,
     ) -> list[Sentence]:
-        """Sentences, with or without words, merged with the annotation of the run's annotators."""
-        texts, sources = [sentence.text for sentence in sentences], self.encoder.sources
+        """Sentences, with or without words, merged with the annotation of the run's annotators.
+
+        `sources`: where each column comes from.
+        """
+        texts = [sentence.text for sentence in sentences]
         by_annotator = []
         for annotator_name, annotator in self.annotators.items():
             annotated = self._annotate_by(annotator, texts, raw, name, first)
