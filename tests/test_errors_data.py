@@ -284,7 +284,7 @@ APPLY = {
     "translate run=WORDS nbest=3 beam=2": "beam=2: must be at least nbest=3",
     "translate run=WORDS nbest=0": "nbest=0: must be 1 to 1000",
     "translate run=WORDS chunk=0": "chunk=0: must be at least 1",
-    "translate run=WORDS threads=-1": "threads=-1: must be at least 0",
+    "translate run=WORDS threads=-1": "threads=-1: must be 0 to 1024",
     "translate run=WORDS input=text length_penalty=-1": "length_penalty=-1.0: must be at least 0",
     "translate run=WORDS format=xml": "format=xml: unknown; known: auto, conllu, ffe8, jsonl, "
     "parallel, pipe, text",
