@@ -169,7 +169,8 @@ def test_earlier_formats(folder: Path, corpus: Path, tmp_path: Path) -> None:
     assert record(run)["format"] == int(folder.name)
     last = Checkpoints(run / "checkpoints", 1)
     assert (last.step, last.damaged) == (4, None)
-    assert last.index["meta"]["finished"]
+    assert last.newest
+    assert last.newest.meta.finished
     assert last.read_weights(4).keys() == last.select_weights("best")[0].keys()
     assert any(name.startswith("optimizer.") for name in last.read_state())
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -265,7 +264,8 @@ def test_what_is_kept(tmp_path: Path) -> None:
     }
     again = Checkpoints(tmp_path / "c", keep=2)
     assert again.step == 5
-    assert again.index["meta"] == asdict(TrainingState(step=5, best_step=2))
+    assert again.newest
+    assert again.newest.meta == TrainingState(step=5, best_step=2)
     assert again.read_state()["x"] == 5
     tensors, steps = again.select_weights("best")
     assert steps == [2]

@@ -16,7 +16,7 @@ import pytest
 import nmt_feat.runs.run
 from nmt_feat.base.pool import Pool
 from nmt_feat.runs.setup import build_trainer
-from nmt_feat.training.checkpoints import Checkpoints
+from nmt_feat.training.checkpoints import Checkpoints, Index
 from nmt_feat.training.loop import Trainer
 from tests.support.entry import Done, call
 from tests.support.lives import SERVER, command, saved
@@ -27,10 +27,12 @@ SLOW = pytest.mark.slow
 NUMBERS = [signal.SIGTERM, *(pytest.param(n, marks=SLOW) for n in (signal.SIGINT, signal.SIGUSR1))]
 
 
-def index(small: Small) -> dict[str, Any]:
+def newest(small: Small) -> Index:
     """The newest checkpoint of the only run."""
     (folder,) = (small.folder / "runs").glob("*/checkpoints")
-    return Checkpoints(folder, 5).index
+    index = Checkpoints(folder, 5).newest
+    assert index is not None
+    return index
 
 
 def continues(small: Small) -> None:
@@ -58,7 +60,7 @@ def test_in_an_update(small: Small, monkeypatch: pytest.MonkeyPatch, number: int
         send_at(patch, Trainer, "update", 3, number)
         done = call("train", *small.overrides())
     stopped(done, small, signal.Signals(number).name, 3)
-    assert (index(small)["step"], index(small)["steps"]) == (3, [2])
+    assert (newest(small).step, newest(small).steps) == (3, [2])
     assert signal.getsignal(number) == before
     continues(small)
 
@@ -70,7 +72,7 @@ def test_in_a_validation(small: Small, monkeypatch: pytest.MonkeyPatch, place: s
         send_at(patch, build_trainer, place, 2)
         done = call("train", *small.overrides())
     stopped(done, small, "SIGTERM", 4)
-    assert (index(small)["step"], index(small)["steps"]) == (4, [2])
+    assert (newest(small).step, newest(small).steps) == (4, [2])
     continues(small)
 
 
@@ -88,8 +90,8 @@ def test_a_validation_given_up_is_no_training(
         patch.setattr(build_trainer, "compute_dev_loss", slow)
         send_at(patch, build_trainer, "score_translations", 1)
         call("train", *small.overrides())
-    meta = index(small)["meta"]
-    assert meta["elapsed"] - meta["seconds"] > 0.25
+    state = newest(small).meta
+    assert state.elapsed - state.seconds > 0.25
 
 
 @pytest.mark.parametrize("write", [1, *(pytest.param(n, marks=SLOW) for n in (2, 3))])
@@ -99,7 +101,7 @@ def test_in_the_writer(small: Small, monkeypatch: pytest.MonkeyPatch, write: int
         send_at(patch, Path, "replace", 2 + write)  # after the settings and the record
         done = call("train", *small.overrides())
     stopped(done, small, "SIGTERM", 2)
-    assert (index(small)["step"], index(small)["steps"]) == (2, [2])
+    assert (newest(small).step, newest(small).steps) == (2, [2])
     continues(small)
 
 

@@ -276,7 +276,8 @@ def test_ties_in_bleu_are_broken_by_the_loss(
     small_trainer = trainer(small, "trainer.validate_every=1", f"trainer.patience={patience}")
     at = small_trainer.fit()
     assert (at.step, at.best_step) == (updates, best)
-    assert small_trainer.checkpoints.index["best"] == best
+    assert small_trainer.checkpoints.newest
+    assert small_trainer.checkpoints.newest.best == best
     assert small_trainer.checkpoints.read_weights(best)
 
 

@@ -32,7 +32,6 @@ import torch
 from torch import nn
 
 from nmt_feat.base.checksums import hash_json
-from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.combiner_diagnostics import Parts
 from nmt_feat.evaluation.scores import Scores
@@ -258,7 +257,6 @@ def read_checkpoint(path: Path) -> Counts:
     except (ValueError, RecursionError):
         pass
     checkpoints = Checkpoints(folder, 1)
-    convert_json(checkpoints.index["meta"], TrainingState)
     checkpoints.read_state()
     for selection in ("best", "average"):
         checkpoints.select_weights(selection)

@@ -243,13 +243,13 @@ def _watch_in_lines(
 def _read_progress(folder: Path) -> tuple[int, float]:
     """The update and the dev BLEU of the newest checkpoint; 0 and -1 if there is none."""
     try:
-        index = Checkpoints(folder / CHECKPOINTS, 1, verify=False).index
+        newest = Checkpoints(folder / CHECKPOINTS, 1, verify=False).newest
     except UserError:  # a process has just replaced it
         return 0, -1.0
-    if not index:
+    if newest is None:
         return 0, -1.0
-    curve = index["meta"]["curve"]
-    return int(index["step"]), float(curve[-1]["bleu"]) if curve else -1.0
+    curve = newest.meta.curve
+    return newest.step, curve[-1]["bleu"] if curve else -1.0
 
 
 def _read_object(path: Path) -> dict[str, Any]:

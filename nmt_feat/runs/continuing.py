@@ -50,7 +50,8 @@ def refuse_changes(
 def find_unfinished(run: Path) -> Checkpoints:
     """The checkpoints of the unfinished run in a folder; an error if there is no such run."""
     checkpoints = Checkpoints(run / CHECKPOINTS, 1)
-    if not checkpoints.step or checkpoints.index["meta"]["finished"]:
-        reason = "has finished training" if checkpoints.step else "has no checkpoint"
+    newest = checkpoints.newest
+    if newest is None or newest.meta.finished:
+        reason = "has finished training" if newest else "has no checkpoint"
         raise UserError(f"resume={run}: {reason}; give the folder of an unfinished run")
     return checkpoints

@@ -175,7 +175,7 @@ def prepare_resumption(
         with lock_folder(run):
             make_folder(folder)
             copy_whole(run / CHECKPOINTS, folder / CHECKPOINTS)
-    return float(checkpoint.index["meta"]["elapsed"]) if checkpoint.step else 0.0
+    return checkpoint.newest.meta.elapsed if checkpoint.newest else 0.0
 
 
 def complete_finished_run(

@@ -9,6 +9,7 @@ The folder keeps the newest two; if the newest is damaged, the one before is use
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -160,6 +161,10 @@ class Index:
     """The sum of each file, by name."""
     meta: TrainingState
 
+    def copy_state(self) -> TrainingState:
+        """The state of the training, to continue with."""
+        return copy.deepcopy(self.meta)
+
 
 class Damaged(UserError):
     """A file of a checkpoint is missing, or is not what was written."""
@@ -175,7 +180,7 @@ class Checkpoints:
             damaged. Without it, a file is checked when it is read.
 
     Attributes:
-        index: the index of the newest whole checkpoint; empty if there is none.
+        newest: the index of the newest whole checkpoint; None if there is none.
         damaged: a message about a newer, damaged checkpoint, if there is one.
     """
 
@@ -184,7 +189,7 @@ class Checkpoints:
         self.damaged: str | None = None
         names = [path.stem.removeprefix(INDEX) for path in folder.glob(f"{INDEX}*.json")]
         steps = sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-        indices: list[dict[str, Any]] = []  # of whole checkpoints, the newest first
+        indices: list[Index] = []  # of whole checkpoints, the newest first
         for step in steps:
             try:
                 indices.append(self._read_index(step, verify and not indices))
@@ -193,23 +198,24 @@ class Checkpoints:
                     self.damaged = self.damaged or str(error)
         if self.damaged and not indices:
             raise UserError(f"{self.damaged}; to train from the start, delete {folder.parent}")
-        self.index, self._before = [*indices, {}, {}][:2]
+        self.newest: Index | None
+        self._before: Index | None
+        self.newest, self._before = [*indices, None, None][:2]
 
-    def _read_index(self, step: int, verify: bool) -> dict[str, Any]:
+    def _read_index(self, step: int, verify: bool) -> Index:
         path = self.folder / f"{INDEX}{step}.json"
         try:
-            index: dict[str, Any] = load_json(path.read_bytes().decode())
-            if index.pop("sum") != hash_json(index):
+            content: dict[str, Any] = load_json(path.read_bytes().decode())
+            if content.pop("sum") != hash_json(content):
                 raise ValueError
-            check_format(index["format"], path)
-            if convert_json(index, Index).step != step:
-                raise ValueError
-            if not all(map(_TENSOR_FILE.fullmatch, index["sha256"])):
+            check_format(content["format"], path)
+            index: Index = convert_json(content, Index)
+            if index.step != step or not all(map(_TENSOR_FILE.fullmatch, index.sha256)):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, Mismatch):
             raise Damaged(f"{path}: damaged") from None
         if verify:
-            for name, expected in index["sha256"].items():
+            for name, expected in index.sha256.items():
                 file = self.folder / name
                 if not file.is_file():
                     raise Damaged(f"{file}: missing")
@@ -235,36 +241,31 @@ class Checkpoints:
         step, best = state.step, state.best_step
         self._refuse_deleted_folder()
         self.folder.mkdir(exist_ok=True)
-        sums = dict(self.index.get("sha256", {}))
+        sums = dict(self.newest.sha256) if self.newest else {}
         for kind, content in (("weights", model_tensors(model)), ("state", tensors)):
             data, name = to_safetensors(content), f"{kind}-{step}.safetensors"
             write_atomically(self.folder / name, data)
             sums[name] = hashlib.sha256(data).hexdigest()
-        steps = [s for s in self.index.get("steps", []) if s < step]
+        steps = [s for s in self.newest.steps if s < step] if self.newest else []
         if validated:
             steps = [*steps, step][-self.keep :]
         names = {f"weights-{s}.safetensors" for s in (*steps, best, step) if s}
         names |= {f"state-{step}.safetensors"}
-        index: dict[str, Any] = {
-            "format": FORMAT,
-            "step": step,
-            "steps": steps,
-            "best": best,
-            "sha256": {name: sums[name] for name in sums if name in names},
-            "meta": asdict(state),
-        }
-        text = json.dumps({"sum": hash_json(index), **index}, indent=1)
+        needed_sums = {name: sums[name] for name in sums if name in names}
+        index = Index(FORMAT, step, steps, best, needed_sums, copy.deepcopy(state))
+        content = asdict(index)
+        text = json.dumps({"sum": hash_json(content), **content}, indent=1)
         write_atomically(self.folder / f"{INDEX}{step}.json", text.encode())
         if self.step != step:  # not where the same step is saved once more
-            self._before = self.index
-        self.index = index
+            self._before = self.newest
+        self.newest = index
         self._delete_old_files()
 
     def _delete_old_files(self) -> None:
         """Delete the files of checkpoints that the newest two do not name."""
-        indices = [index for index in (self.index, self._before) if index]
-        needed = {f"{INDEX}{index['step']}.json" for index in indices}
-        needed |= {name for index in indices for name in index["sha256"]}
+        indices = [index for index in (self.newest, self._before) if index]
+        needed = {f"{INDEX}{index.step}.json" for index in indices}
+        needed |= {name for index in indices for name in index.sha256}
         for path in self.folder.iterdir():
             if path.name not in needed and _CHECKPOINT_FILE.fullmatch(path.name):
                 path.unlink()
@@ -274,13 +275,13 @@ class Checkpoints:
         refuse_links(self.folder)
         if not self.folder.parent.is_dir():
             raise UserError(f"{self.folder.parent}: was deleted while the run trained; {AGAIN}")
-        if self.index and not self.folder.is_dir():
+        if self.newest and not self.folder.is_dir():
             raise UserError(f"{self.folder}: was deleted while the run trained; {AGAIN}")
 
     @property
     def step(self) -> int:
         """The step of the newest checkpoint; 0 if there is none."""
-        return int(self.index["step"]) if self.index else 0
+        return self.newest.step if self.newest else 0
 
     def read_weights(self, step: int) -> dict[str, Tensor]:
         """The weights of a step whose weights are still there."""
@@ -291,7 +292,7 @@ class Checkpoints:
         return self._read_tensors(f"state-{self.step}.safetensors")
 
     def _read_tensors(self, name: str) -> dict[str, Tensor]:
-        expected = self.index["sha256"].get(name)
+        expected = self.newest.sha256.get(name) if self.newest else None
         if not expected:
             raise UserError(f"{self.folder}: its newest checkpoint has no {name}; train again")
         return read_tensors(self.folder / name, expected)
@@ -299,9 +300,9 @@ class Checkpoints:
     def select_weights(self, how: str) -> tuple[dict[str, Tensor], list[int]]:
         """The weights to test, and the steps that they come from; `how`: `best` or `average`."""
         self._refuse_deleted_folder()
-        if not self.index:
+        if not self.newest:
             raise UserError(f"{self.folder}: has no checkpoint any more; {AGAIN}")
-        steps = [self.index["best"]] if how == "best" else list(self.index["steps"])
+        steps = [self.newest.best] if how == "best" else list(self.newest.steps)
         if not steps:
             raise UserError(f"{self.folder}: no checkpoint was validated; train again")
         return average_weights([self.read_weights(step) for step in steps]), steps

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,10 +20,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from nmt_feat.base.typed_json import convert_json
 from nmt_feat.errors import UserError, is_out_of_memory, short_repr
 from nmt_feat.model.seeds import derive_seed
 from nmt_feat.training.checkpoints import AGAIN, Checkpoints, TrainingState, restore_weights
+from nmt_feat.training.generators import gather_generators, restore_generators
 from nmt_feat.training.interfaces import (
     PlannedBatch,
     ProgressReport,
@@ -34,6 +33,7 @@ from nmt_feat.training.interfaces import (
 from nmt_feat.training.objective import Objective
 from nmt_feat.training.optimizers import HIGHEST, load_optimizer, optimizer_tensors
 from nmt_feat.training.schedules import rate_factor
+from nmt_feat.training.stopwatch import Stopwatch
 
 
 class UpdateLoss(NamedTuple):
@@ -101,18 +101,18 @@ class Trainer:
             UserError: if the number of processes or (on CPU) threads is another one, because the
                 last bits depend on it; not if `resume_exact` is false.
         """
-        self.saved_step = self.checkpoints.step
-        if not self.saved_step:
+        newest = self.checkpoints.newest
+        if newest is None:
             return
-        current = self.state
-        self.state = convert_json(self.checkpoints.index["meta"], TrainingState)
+        self.saved_step = newest.step
+        current, self.state = self.state, newest.copy_state()
         restore_weights(self.model, self.checkpoints.read_weights(self.state.step))
         tensors = self.checkpoints.read_state()
         load_optimizer(self.optimizer.optimizer, tensors)
         if self.settings.resume_exact:
             self.refuse_other_counts(current)
         self.rehearse_exchange()
-        self.restore_generators(tensors)
+        restore_generators(self.fabric, tensors)
         self.state.processes, self.state.threads = current.processes, current.threads
         # `max_steps` may have been larger when the checkpoint was written.
         is_last = self.state.step >= self.settings.max_steps
@@ -141,19 +141,11 @@ class Trainer:
             self.accumulate_gradients(self.plan[:1], 1)
             self.optimizer.zero_grad(set_to_none=True)
 
-    def restore_generators(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the random generators of this process, if a checkpoint's `tensors` have them."""
-        name, device = f"generator.{self.fabric.global_rank}", self.fabric.device
-        if f"{name}.cpu" in tensors:
-            torch.set_rng_state(tensors[f"{name}.cpu"])
-        if f"{name}.cuda" in tensors and device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[f"{name}.cuda"], device)
-
     def save_checkpoint(self, validated: bool = True) -> None:
         """Write a checkpoint; every process takes part, the first one writes."""
         self.progress.current_work = f"the checkpoint after update {self.state.step}"
         self.count_skipped()
-        tensors = self.gather_generators()
+        tensors = gather_generators(self.fabric)
         if self.fabric.global_rank == 0:
             tensors |= optimizer_tensors(self.optimizer.optimizer)
             state, folder = self.state, self.checkpoints.folder
@@ -170,21 +162,6 @@ class Trainer:
                 ) from error
         self.saved_step = self.state.step
         self.fabric.barrier()
-
-    def gather_generators(self) -> dict[str, Tensor]:
-        """The states of the random generators of all processes, by rank and device."""
-        generators = {"cpu": torch.get_rng_state()}
-        if self.fabric.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
-        gathered: dict[str, Tensor] = {}
-        for name, value in generators.items():
-            by_rank = self.fabric.all_gather(value.to(self.fabric.device))
-            assert isinstance(by_rank, Tensor)
-            by_rank = by_rank.cpu().reshape(self.fabric.world_size, -1)
-            gathered |= {
-                f"generator.{rank}.{name}": row.clone() for rank, row in enumerate(by_rank)
-            }
-        return gathered
 
     def describe_saved(self) -> str:
         """How much of the training is saved, for a message."""
@@ -388,12 +365,19 @@ class Trainer:
         assert isinstance(total, Tensor)
         return float(total)
 
-    def report_updates(self, losses: Tensor, begin: float) -> None:
-        """Show the mean loss since the last validation, and the speed; `begin`: see `fit`."""
+    def report_updates(self, losses: Tensor, watch: Stopwatch) -> None:
+        """Show the mean loss since the last validation, and the speed; for both see `fit`."""
         self.count_skipped()
         mean_loss = self.sum_over_processes(losses) / self.state.counted
-        seconds = self.state.seconds + time.perf_counter() - begin
+        seconds = self.state.seconds + watch.lap
         self.progress.show_update(self.state.step, mean_loss, self.state.tokens / seconds)
+
+    def close_interval(self, losses: Tensor, watch: Stopwatch) -> None:
+        """Take the loss and the time of the updates since the last validation into the state."""
+        self.state.loss = self.sum_over_processes(losses)
+        seconds = watch.end_lap()
+        self.state.seconds += seconds
+        self.state.elapsed += seconds
 
     def fit(self) -> TrainingState:
         """Train to the end, or until a signal comes; after `resume`, from the checkpoint on."""
@@ -402,32 +386,28 @@ class Trainer:
         self.progress.show_start(state.step, settings.max_steps)
         # Each process sums its own losses; the sums are added up only to be shown or saved.
         losses = torch.tensor(state.loss if is_first else 0.0, device=self.fabric.device)
-        # `seconds` counts updates, `elapsed` validations too; neither counts writing checkpoints.
-        begin = time.perf_counter()
+        # Its laps are updates and validations. Writing checkpoints counts nowhere.
+        watch = Stopwatch()
         while not state.finished and not self.stop_requested():
-            if not self.validation_due():
+            if self.validation_due():
+                self.close_interval(losses, watch)
+                is_validated = self.validate()
+                state.elapsed += watch.end_lap()
+                if not is_validated:
+                    break
+                state.finished = state.step >= settings.max_steps or self.out_of_patience()
+                state.loss, state.counted = 0.0, 0
+                self.save_checkpoint()
+                losses.zero_()
+                watch.restart()
+            else:
                 loss_sum, token_count = self.update()
                 losses += loss_sum
                 state.counted += token_count
                 if state.step % settings.log_every == 0:
-                    self.report_updates(losses, begin)
-                continue
-            state.loss = self.sum_over_processes(losses)
-            state.seconds += time.perf_counter() - begin
-            is_validated = self.validate()
-            state.elapsed += time.perf_counter() - begin
-            begin = time.perf_counter()
-            if not is_validated:
-                break
-            state.finished = state.step >= settings.max_steps or self.out_of_patience()
-            state.loss, state.counted = 0.0, 0
-            self.save_checkpoint()
-            losses.zero_()
-            begin = time.perf_counter()
+                    self.report_updates(losses, watch)
         if not state.finished and state.step > self.saved_step:
-            state.loss = self.sum_over_processes(losses)
-            state.seconds += time.perf_counter() - begin
-            state.elapsed += time.perf_counter() - begin
+            self.close_interval(losses, watch)
             self.save_checkpoint(validated=False)
         self.progress.show_end()
         if state.skipped:
