@@ -15,9 +15,10 @@ from nmt_feat.config.inference_schema import TranslateConfig
 from nmt_feat.config.instantiate import module_sum
 from nmt_feat.decoding.search import SearchOptions, SentenceSearch
 from nmt_feat.runs.trained.model import TrainedModel
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.factored import SEPARATORS, write_factored
 from nmt_feat.text.files import read_lines
+from nmt_feat.text.json_lines import write_jsonl
 from tests.support.applied import FEW, Runs, files, good, hypotheses, said, translate
 from tests.support.entry import call
 from tests.support.small import Small
@@ -56,7 +57,7 @@ def test_other_formats(runs: Runs, tmp_path: Path) -> None:
     """JSON lines keep the text; factored lines are the same as CoNLL-U of tokens between spaces."""
     sentences, factors = list(read_conllu(runs.conllu)), ["deprel", "upos"]
     lines = {"json": tmp_path / "test.jsonl", "spaced": tmp_path / "spaced.conllu"}
-    lines["json"].write_text("".join(f"{x}\n" for x in formats.write_jsonl(sentences)))
+    lines["json"].write_text("".join(f"{x}\n" for x in write_jsonl(sentences)))
     assert translate(runs.annotated, f"input={lines['json']}") == hypotheses(runs.annotated)
     scored = f"run={runs.annotated} source={lines['json']} target={runs.target}".split()
     conllu = [*scored[:1], f"source={runs.conllu}", scored[2]]
@@ -65,8 +66,8 @@ def test_other_formats(runs: Runs, tmp_path: Path) -> None:
     lines_of_text = [line for line in content.splitlines() if not line.startswith("# text")]
     lines["spaced"].write_text("\n".join([*lines_of_text, ""]))
     expected = translate(runs.annotated, f"input={lines['spaced']}")
-    for kind in formats.SEPARATORS:
-        factored = formats.write_factored(sentences, "x", factors, kind)
+    for kind in SEPARATORS:
+        factored = write_factored(sentences, "x", factors, kind)
         arguments = [f"format={kind}", f"factors=[{','.join(factors)}]"]
         stdin = "\n".join(factored).encode()
         assert translate(runs.annotated, *arguments, stdin=stdin) == expected

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.factored import write_factored, write_parallel
+from nmt_feat.text.json_lines import write_jsonl
 from tests.support.entry import call
 from tests.support.mistakes import here, line, refuse
 from tests.support.small import Small
@@ -37,11 +38,11 @@ def factored(small: Small, here: Path) -> Path:
     folder.mkdir()
     for path in small.corpus.glob("*.conllu"):
         sentences, name = list(read_conllu(path)), path.stem
-        words, values = zip(*formats.write_parallel(sentences, "x", ["upos"]), strict=True)
+        words, values = zip(*write_parallel(sentences, "x", ["upos"]), strict=True)
         contents = {
-            "pipe": list(formats.write_factored(sentences, "x", ["upos"], "pipe")),
-            "ffe8": list(formats.write_factored(sentences, "x", ["upos"], "ffe8")),
-            "jsonl": list(formats.write_jsonl(sentences)),
+            "pipe": list(write_factored(sentences, "x", ["upos"], "pipe")),
+            "ffe8": list(write_factored(sentences, "x", ["upos"], "ffe8")),
+            "jsonl": list(write_jsonl(sentences)),
             "tok": words,
             "tok.upos": values,
         }

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, Word, parse_conllu, write_conllu
+from nmt_feat.text.factored import parse_parallel, write_factored, write_parallel
+from nmt_feat.text.factors import check_factors
+from nmt_feat.text.json_lines import write_jsonl
 from tests.support.entry import call
 from tests.support.lives import python
 from tests.support.small import ROOT
@@ -36,7 +39,7 @@ def test_both_separators_and_parallel_files_agree() -> None:
     assert [sentence] == read("pipe", lines.replace("￨", "|"), factors=NAMES)
     files = {"upos": ["DET NOUN"], "feats.Case": ["_ Nom"], "misc.NER": ["_ X"]}
     sides = {name: (f"file.{name}", lines) for name, lines in files.items()}
-    assert [sentence] == list(formats.parse_parallel(["the dog"], "file", sides))
+    assert [sentence] == list(parse_parallel(["the dog"], "file", sides))
     factors = '"factors": ["DET NOUN", "_ Nom", "_ X"]'
     line = f'{{"text": "the dog", {factors}, "text_id": 7}}'
     assert [sentence] == read("jsonl", line, factors=NAMES)
@@ -44,7 +47,7 @@ def test_both_separators_and_parallel_files_agree() -> None:
 
 def test_parallel_files_keep_the_spaces_of_the_text() -> None:
     sides = {"upos": ("file.upos", ["DET  NOUN"])}
-    (sentence,) = formats.parse_parallel([" the  dog\u3000"], "file", sides)
+    (sentence,) = parse_parallel([" the  dog\u3000"], "file", sides)
     words = Word("the", 1, 4, upos="DET"), Word("dog", 6, 9, upos="NOUN")
     assert sentence == Sentence(" the  dog\u3000", words)
 
@@ -72,7 +75,7 @@ def test_attributes_of_a_multiword_token() -> None:
     feats = "_+Case=Dat|Gender=Neut+Number=Sing"
     sentence = Sentence("im", (Word("im", 0, 2, feats=feats, misc="Gloss=in+the"),))
     factors = ["feats.Case", "feats.Gender", "feats.Number", "misc.Gloss"]
-    (line,) = formats.write_factored([sentence], "x", factors, "pipe")
+    (line,) = write_factored([sentence], "x", factors, "pipe")
     assert line == "im|_+Dat+_|_+Neut+_|_+_+Sing|in+the"
     assert read("pipe", line, factors=factors) == [sentence]
 
@@ -119,7 +122,7 @@ def sentences(draw: st.DrawFn) -> Sentence:
 @given(st.lists(sentences(), max_size=3))
 def test_round_trips(originals: list[Sentence]) -> None:
     def back(kind: str) -> list[Sentence]:
-        lines = formats.write_factored(originals, "x", NAMES, kind)
+        lines = write_factored(originals, "x", NAMES, kind)
         return list(formats.parse_lines(lines, "file", kind, NAMES))
 
     assert back("pipe") == originals
@@ -128,12 +131,12 @@ def test_round_trips(originals: list[Sentence]) -> None:
             back("ffe8")
     else:
         assert back("ffe8") == originals
-    lines = list(formats.write_jsonl(originals))
+    lines = list(write_jsonl(originals))
     assert list(formats.parse_lines(lines, "file", "jsonl")) == originals
-    rows = list(formats.write_parallel(originals, "x", NAMES))
+    rows = list(write_parallel(originals, "x", NAMES))
     words, *columns = map(list, zip(*rows, strict=True)) if rows else [[]] * (1 + len(NAMES))
     sides = {name: ("f", column) for name, column in zip(NAMES, columns, strict=True)}
-    assert list(formats.parse_parallel(words, "file", sides)) == originals
+    assert list(parse_parallel(words, "file", sides)) == originals
 
 
 @pytest.mark.thorough
@@ -259,7 +262,7 @@ def test_refused(case: str) -> None:
 )
 def test_parallel_files_must_be_parallel(words: list[str], values: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
-        list(formats.parse_parallel(words, "file", {"upos": ("file.upos", values)}))
+        list(parse_parallel(words, "file", {"upos": ("file.upos", values)}))
     assert str(error.value) == message
 
 
@@ -274,7 +277,7 @@ def test_parallel_files_must_be_parallel(words: list[str], values: list[str], me
 )
 def test_names_of_factors(factors: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
-        formats.check_factors(factors, "x")
+        check_factors(factors, "x")
     assert str(error.value) == message
 
 
@@ -296,7 +299,7 @@ def test_names_of_factors(factors: list[str], message: str) -> None:
 )
 def test_what_factored_text_cannot_hold(word: Word, kind: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        list(formats.write_factored([Sentence(word.form, (word,))], "x", ["upos"], kind))
+        list(write_factored([Sentence(word.form, (word,))], "x", ["upos"], kind))
     assert str(error.value) == message
 
 

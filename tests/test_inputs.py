@@ -14,8 +14,8 @@ from nmt_feat.cli.reliance import Reliance
 from nmt_feat.errors import UserError
 from nmt_feat.runs.trained.inputs import Reader, Text, parse_nbest
 from nmt_feat.runs.trained.model import TrainedModel
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu
+from nmt_feat.text.factored import write_factored, write_parallel
 from nmt_feat.text.files import read_lines
 from tests.support.applied import FEW, said, translate
 from tests.support.entry import call
@@ -43,9 +43,9 @@ def kinds(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Kinds:
     pipe, parallel = [*names, "data.format=pipe", "data.factors=[upos]"], [*names]
     for split, key in SPLITS.items():
         sentences = list(read_conllu(corpus / f"{split}.conllu"))
-        rows = list(formats.write_parallel(sentences, split, ["upos"]))
+        rows = list(write_parallel(sentences, split, ["upos"]))
         for name, lines in (
-            (f"{split}.pipe", formats.write_factored(sentences, split, ["upos"], "pipe")),
+            (f"{split}.pipe", write_factored(sentences, split, ["upos"], "pipe")),
             (f"{split}.en", [words for words, _ in rows]),
             (f"{split}.upos", [values for _, values in rows]),
         ):

@@ -16,8 +16,9 @@ from nmt_feat.data.prepare import prepare
 from nmt_feat.data.store import EncodedSplit
 from nmt_feat.embedders.ids import END
 from nmt_feat.errors import UserError
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import read_conllu, write_conllu
+from nmt_feat.text.factored import SEPARATORS, write_factored, write_parallel
+from nmt_feat.text.json_lines import write_jsonl
 from tests.support.lexicon import DEV, TRAIN, features, sentence, write
 from tests.support.splits import encode
 
@@ -68,11 +69,11 @@ def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
         path.write_text("\n".join(lines).replace("SpaceAfter=No", "_"))
         sentences, stem = list(read_conllu(path)), folder / split
         rows = {
-            stem.with_suffix(".pipe"): formats.write_factored(sentences, "x", factors, "pipe"),
-            stem.with_suffix(".ffe8"): formats.write_factored(sentences, "x", factors, "ffe8"),
-            stem.with_suffix(".jsonl"): formats.write_jsonl(sentences),
+            stem.with_suffix(".pipe"): write_factored(sentences, "x", factors, "pipe"),
+            stem.with_suffix(".ffe8"): write_factored(sentences, "x", factors, "ffe8"),
+            stem.with_suffix(".jsonl"): write_jsonl(sentences),
         }
-        columns = zip(*formats.write_parallel(sentences, "x", factors), strict=True)
+        columns = zip(*write_parallel(sentences, "x", factors), strict=True)
         for name, column in zip(["words", *factors], columns, strict=True):
             rows[stem.with_suffix(f".{name}")] = iter(column)
         for path, content in rows.items():
@@ -82,8 +83,8 @@ def test_every_format_gives_the_same_data(cfg: TrainConfig) -> None:
     contents = []
     for suffix in names:
         limited_cfg = deepcopy(cfg)
-        limited_cfg.data.factors = factors if suffix in formats.SEPARATORS else []
-        limited_cfg.data.format = suffix if suffix in formats.SEPARATORS else "auto"
+        limited_cfg.data.factors = factors if suffix in SEPARATORS else []
+        limited_cfg.data.format = suffix if suffix in SEPARATORS else "auto"
         for split in (limited_cfg.data.train, limited_cfg.data.dev, limited_cfg.data.tests["test"]):
             stem = split.source.removesuffix(".conllu")  # type: ignore[attr-defined]
             split.source = f"{stem}.{suffix}"  # type: ignore[attr-defined]

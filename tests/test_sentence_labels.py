@@ -30,7 +30,7 @@ from nmt_feat.features.vocabulary import INSIDE
 from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.runs.trained.model import TrainedModel
 from nmt_feat.text.conllu import Sentence, find_label, read_conllu, replace_labels
-from nmt_feat.text.formats import parse_jsonl
+from nmt_feat.text.json_lines import parse_jsonl
 from nmt_feat.text.sentences import Sentences
 from tests.support.small import Small, cut, record
 

@@ -20,6 +20,7 @@ from nmt_feat.evaluation import scores
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import CYCLE, OWN_HEAD, ROOTS, Findings, has_cycle, parse_conllu
 from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.factored import parse_parallel
 from nmt_feat.text.files import one_line
 from nmt_feat.text.sentences import Sentences
 from nmt_feat.text.subwords import Subwords
@@ -71,7 +72,7 @@ def test_control_characters_in_forms(character: str) -> None:
         parse_block([row], "f", 1, ())
     if not character.isspace():
         with pytest.raises(UserError, match="remove it"):
-            list(formats.parse_parallel([form], "f", {"upos": ("g", ["X"])}))
+            list(parse_parallel([form], "f", {"upos": ("g", ["X"])}))
 
 
 @pytest.mark.parametrize(("number", "head"), [("1", "٠"), ("١", "0"), ("1", "²"), ("१", "_")])

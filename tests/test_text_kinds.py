@@ -13,6 +13,7 @@ from nmt_feat.errors import UserError
 from nmt_feat.runs.trained.inputs import Reader, Text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, write_conllu
+from nmt_feat.text.json_lines import write_jsonl
 from nmt_feat.text.merging import TEXT, Annotation
 from nmt_feat.text.normalization import normalize_lines
 from nmt_feat.text.word_values import whitespace_words
@@ -31,7 +32,7 @@ def annotate(text: str) -> Sentence:
 
 
 CONLLU = write_conllu(map(annotate, TEXTS))
-JSON = "".join(f"{line}\n" for line in formats.write_jsonl(map(annotate, TEXTS)))
+JSON = "".join(f"{line}\n" for line in write_jsonl(map(annotate, TEXTS)))
 LOOKS = {
     "conllu": (CONLLU, "its lines are words of CoNLL-U"),
     "jsonl": (JSON, "its lines are JSON"),

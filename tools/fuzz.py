@@ -40,6 +40,8 @@ from nmt_feat.text import files as text
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, parse_conllu, read_conllu, sentence_end
 from nmt_feat.text.conllu_blocks import parse_block
+from nmt_feat.text.factored import SEPARATORS, parse_parallel, write_factored, write_parallel
+from nmt_feat.text.json_lines import write_jsonl
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
 from nmt_feat.text.word_values import read_column
 from nmt_feat.text.word_vectors import read_vectors
@@ -208,7 +210,7 @@ def read_parallel(path: Path) -> Counts:
         part_path.write_bytes(data)
     word_lines, value_lines = map(text.read_lines, paths)
     factors = {"upos": (str(paths[1]), value_lines)}
-    return count_words(formats.parse_parallel(word_lines, str(paths[0]), factors))
+    return count_words(parse_parallel(word_lines, str(paths[0]), factors))
 
 
 def words_of_parallel(data: bytes) -> Counts:
@@ -286,12 +288,12 @@ def _readers(folder: Path) -> dict[str, Reader]:
     spaceless = [s for s in sentences if not any(" " in w.form for w in s.words)]
     factors = ["upos", "feats.Case"]
     written = {
-        kind: "".join(f"{x}\n" for x in formats.write_factored(spaceless, "x", factors, kind))
-        for kind in formats.SEPARATORS
+        kind: "".join(f"{x}\n" for x in write_factored(spaceless, "x", factors, kind))
+        for kind in SEPARATORS
     }
-    sides = zip(*formats.write_parallel(spaceless, "x", ["upos"]), strict=True)
+    sides = zip(*write_parallel(spaceless, "x", ["upos"]), strict=True)
     parallel = "==\n".join("".join(f"{line}\n" for line in side) for side in sides)
-    lines = "".join(f"{line}\n" for line in formats.write_jsonl(sentences))
+    lines = "".join(f"{line}\n" for line in write_jsonl(sentences))
     lines += '{"text": "the dog", "factors": ["DET NOUN"]}\n'
     words2vec = b"3 4\na 1 2 3 4\n\xc3\xa9 -0.5 1e-3 .5 0\nthe 0 0 0 0\n"
     glove = b"a 1 2 3\n. . . 0.1 0.2 0.3\n\xe6\xbc\xa2 1 -2 3e2\n"

@@ -19,7 +19,10 @@ from nmt_feat.cli.texts import make_parser
 from nmt_feat.errors import UserError, short_repr
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import DEPS, EMPTY_NODE, OWN_HEAD, RANGE, Findings, Sentence, write_conllu
+from nmt_feat.text.factored import parse_parallel, write_factored, write_parallel
+from nmt_feat.text.factors import check_factors
 from nmt_feat.text.files import read_lines
+from nmt_feat.text.json_lines import write_jsonl
 from nmt_feat.text.units import visible_characters
 
 KINDS = ("conllu", "jsonl", "pipe", "ffe8", "parallel")
@@ -35,7 +38,7 @@ def main() -> None:
     parser.add_argument("output", metavar="OUTPUT")
     options = parser.parse_args()
     options.factors = [name for name in options.factors.split(",") if name]
-    formats.check_factors(options.factors, "--factors")
+    check_factors(options.factors, "--factors")
     source = options.source or _guess_kind(options.input, "--from")
     target = options.target or _guess_kind(options.output, "--to")
     factored = {source, target} & {"pipe", "ffe8", "parallel"}
@@ -78,7 +81,7 @@ def _read_sentences(
     if kind != "parallel":
         return formats.parse_lines(lines, path, kind, factors, findings=findings)
     sides = {name: (f"{path}.{name}", read_lines(f"{path}.{name}")) for name in factors}
-    return formats.parse_parallel(lines, path, sides)
+    return parse_parallel(lines, path, sides)
 
 
 def _format_rows(
@@ -86,12 +89,12 @@ def _format_rows(
 ) -> Iterator[tuple[str, ...]]:
     """For each sentence the text to add to each file; `parallel` has several files."""
     if kind == "parallel":
-        return formats.write_parallel(sentences, name, factors)
+        return write_parallel(sentences, name, factors)
     if kind == "conllu":
         return ((_format_block(s, f"{name}: sentence {i}"),) for i, s in enumerate(sentences, 1))
     if kind == "jsonl":
-        return ((line,) for line in formats.write_jsonl(sentences))
-    return ((line,) for line in formats.write_factored(sentences, name, factors, kind))
+        return ((line,) for line in write_jsonl(sentences))
+    return ((line,) for line in write_factored(sentences, name, factors, kind))
 
 
 def _say_losses(findings: Findings) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nmt_feat.errors import UserError, short_repr
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, align_words
+from nmt_feat.text.factored import parse_parallel
 from nmt_feat.text.merging import TEXT, Annotation, Conflicts, merge_annotations
 from nmt_feat.text.projection import project_annotation
 from nmt_feat.text.sentences import Sentences
@@ -54,7 +54,7 @@ def attach_factors(
         role.removeprefix(FACTOR): (file, lines)
         for (role, file), lines in zip(factors.items(), values, strict=True)
     }
-    sentences = formats.parse_parallel(tokens, str(path), sides, row + 1)
+    sentences = parse_parallel(tokens, str(path), sides, row + 1)
     return Sentences.of(sentences, columns), 0
 
 

@@ -19,6 +19,8 @@ from nmt_feat.data.sacrebleu_sets import find_sacrebleu_file
 from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
+from nmt_feat.text.factored import SEPARATORS
+from nmt_feat.text.factors import check_factors
 from nmt_feat.text.files import hash_file_cached, list_shards, read_blocks
 from nmt_feat.text.normalization import rules_of_file
 
@@ -255,7 +257,7 @@ def find_rules(split: RawSplit, cache: Path) -> set[str]:
     rules: set[str] = set()
     for role, path in split.files.items():
         kind = find_format(split, role).kind
-        if kind in formats.SEPARATORS or role.startswith(FACTOR):
+        if kind in SEPARATORS or role.startswith(FACTOR):
             kind = "tokens"
         for part in list_shards(path):
             rules |= rules_of_file(part, kind, cache)
@@ -283,21 +285,21 @@ def check_formats(config: DataConfig) -> None:
     """Refuse formats and factors that contradict each other."""
     if config.format not in (choices := ("auto", *formats.FORMATS)):
         raise UserError(f"data.format={config.format}: unknown; {suggest(config.format, choices)}")
-    formats.check_factors(config.factors, "data.factors")
-    if config.format in formats.SEPARATORS and not config.factors:
+    check_factors(config.factors, "data.factors")
+    if config.format in SEPARATORS and not config.factors:
         raise UserError(
             f"data.format={config.format}: name its factors, such as data.factors=[upos,lemma]"
         )
     kinds = set()
     for split in (config.train, config.dev, *config.tests.values()):
-        formats.check_factors(list(split.factors), "data: factors of a split")
+        check_factors(list(split.factors), "data: factors of a split")
         kinds.add(kind := read_kind(config, split))
         if split.factors and (split.conllu or kind != "text"):
             raise UserError(
                 f"data: {split.source} has factors in files and an annotation in "
                 f"{split.conllu or kind}; give one of them"
             )
-    if config.factors and not kinds & {*formats.SEPARATORS, "jsonl"}:
+    if config.factors and not kinds & {*SEPARATORS, "jsonl"}:
         raise UserError(
             f"data.factors=[{','.join(config.factors)}]: the source is read as "
             f"{' and '.join(sorted(kinds))}, whose tokens have none; set data.format=pipe or ffe8, "

@@ -17,6 +17,7 @@ from nmt_feat.data.corpora import find_file, read_kind
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence, replace_labels
+from nmt_feat.text.factored import parse_parallel
 from nmt_feat.text.files import list_shards, read_lines
 from nmt_feat.text.normalization import normalize_line
 from nmt_feat.text.sentences import ANNOTATION, HEAD, Sentences
@@ -71,7 +72,7 @@ def read_test_set(
     if split.factors:
         files = {column: path(FACTOR + column, file) for column, file in split.factors.items()}
         sides = {column: (str(file), lines(file)) for column, file in files.items()}
-        sentences = list(formats.parse_parallel(lines(source), str(source), sides))
+        sentences = list(parse_parallel(lines(source), str(source), sides))
     else:
         sentences = _parse_shards(source, kind, config.factors)
     if split.conllu:

@@ -29,6 +29,7 @@ from nmt_feat.data.sentence_tables import Format, SentenceTable
 from nmt_feat.errors import UserError
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings
+from nmt_feat.text.factored import SEPARATORS
 from nmt_feat.text.merging import (
     TEXT,
     Conflicts,
@@ -245,7 +246,7 @@ def check_lengths(split: RawSplit, parts: Mapping[str, SentenceTable]) -> None:
 def refuse_factored(split: RawSplit) -> None:
     """Refuse plain text that looks annotated: with factors, as CoNLL-U or as JSON lines."""
     if kind := formats.guess_format(list(islice(split.source.texts, 10))):
-        factors = " and data.factors" if kind in formats.SEPARATORS else ""
+        factors = " and data.factors" if kind in SEPARATORS else ""
         raise UserError(
             f"{split.source_path}: {formats.describe_look(kind)}; set data.format={kind}{factors}, "
             "or data.format=text if it is plain"

@@ -14,9 +14,9 @@ from nmt_feat.data import sentence_tables as tables
 from nmt_feat.data.annotated_text import LABELS
 from nmt_feat.data.corpora import RawSplit, find_format
 from nmt_feat.data.sentence_tables import SentenceTable
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import find_label, sentence_end
 from nmt_feat.text.files import line_end, read_blocks
+from nmt_feat.text.json_lines import parse_comments
 
 
 def attach_labels(split: RawSplit, keys: Iterable[str], folder: Path) -> None:
@@ -58,4 +58,4 @@ def read_comments(path: Path, kind: str) -> Iterator[list[str]]:
         for block in read_blocks(path, line_end):
             for line in block.lines():
                 content = load_json(line) if line.strip() else {}
-                yield list(formats.read_comments(content.get("comments")))
+                yield list(parse_comments(content.get("comments")))

@@ -16,7 +16,8 @@ from nmt_feat.data.sentence_tables import Format
 from nmt_feat.data.terminology import Terminology, without_marks
 from nmt_feat.errors import UserError
 from nmt_feat.features.choice import choose_kinds
-from nmt_feat.text.formats import SEPARATORS, kind_of
+from nmt_feat.text.factored import SEPARATORS
+from nmt_feat.text.formats import kind_of
 from nmt_feat.text.glossary import Glossary
 from nmt_feat.text.term_insertion import COLUMN
 

@@ -20,6 +20,8 @@ from nmt_feat.config.data_schema import DataConfig
 from nmt_feat.errors import UserError, suggest
 from nmt_feat.text import formats
 from nmt_feat.text.conllu import Findings, Sentence, replace_labels
+from nmt_feat.text.factored import SEPARATORS, parse_parallel
+from nmt_feat.text.factors import check_factors
 from nmt_feat.text.files import read_lines
 from nmt_feat.text.normalization import normalize_line
 
@@ -71,14 +73,12 @@ class Reader:
             raise UserError(
                 f"{text.as_setting('format', text.format)}: unknown; {suggest(text.format, KINDS)}"
             )
-        formats.check_factors(text.factors, "--factors" if text.option else "factors")
+        check_factors(text.factors, "--factors" if text.option else "factors")
         self.kind = formats.kind_of(text.name) if text.format == "auto" else text.format
         self.as_in_training = False
         training = training_format(data) if data else "text"
         if text.format == "auto" and self.kind == "text":
-            self.as_in_training = training in formats.SEPARATORS or (
-                training == PARALLEL and not annotates
-            )
+            self.as_in_training = training in SEPARATORS or (training == PARALLEL and not annotates)
             self.kind = training if self.as_in_training else self.kind
         refuse_raw(text, self.kind)
         if text.factors and self.kind in ("text", "conllu"):
@@ -89,7 +89,7 @@ class Reader:
             )
         factors_of_training = [] if data is None else data.factors or list(data.train.factors)
         self.factors = text.factors or factors_of_training
-        if self.kind in (*formats.SEPARATORS, PARALLEL) and not self.factors:
+        if self.kind in (*SEPARATORS, PARALLEL) and not self.factors:
             names = text.as_setting("factors", "upos,lemma" if text.option else "[upos,lemma]")
             raise UserError(
                 f"{text.as_setting('format', self.kind)}: name its factors, such as {names}"
@@ -131,7 +131,7 @@ class Reader:
             sides = _factor_files(self.text.name, self.factors)
             self._check_factor_files(sides)
             columns = {column: (name, read_lines(name)) for column, name in sides.items()}
-            yield from formats.parse_parallel(lines, self.label, columns)
+            yield from parse_parallel(lines, self.label, columns)
             return
         if self.text.format == "auto" and self.kind == "text":
             # Standard input line by line: its writer may wait for each translation.
@@ -201,7 +201,7 @@ def refuse_factored(lines: Sequence[str], text: Text) -> None:
     """Refuse plain text that looks annotated: with factors, as CoNLL-U or as JSON lines."""
     if kind := formats.guess_format(lines):
         annotated, plain = text.as_setting("format", kind), text.as_setting("format", "text")
-        factors = " and factors" if kind in formats.SEPARATORS else ""
+        factors = " and factors" if kind in SEPARATORS else ""
         raise UserError(
             f"{text.label}: {formats.describe_look(kind)}; set {annotated}{factors}, or {plain} if "
             "it is plain"

@@ -22,8 +22,8 @@ from nmt_feat.errors import UserError
 from nmt_feat.features.kind import FeatureKind
 from nmt_feat.runs.setup.artifacts import FINGERPRINT, annotator_folder
 from nmt_feat.runs.trained.inputs import PARALLEL, training_format
-from nmt_feat.text import formats
 from nmt_feat.text.conllu import Sentence
+from nmt_feat.text.factored import SEPARATORS
 from nmt_feat.text.merging import (
     TEXT,
     Annotation,
@@ -137,7 +137,7 @@ class TextAnnotation:
             names = ", ".join(self.kinds) or "words to cut the text at"
             kind = training_format(self.cfg.data)
             alternative = ""
-            if kind in (*formats.SEPARATORS, PARALLEL):
+            if kind in (*SEPARATORS, PARALLEL):
                 alternative = f", or the format of training (format={kind})"
             raise UserError(
                 f"{name}:{first}: the run needs {names} and was trained on annotated text, without "
