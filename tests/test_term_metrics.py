@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nmt_feat.base.checksums import hash_json
 from nmt_feat.config.schema import MetricConfig
 from nmt_feat.errors import UserError
 from nmt_feat.evaluation.languages import Scoring
 from nmt_feat.evaluation.metric import Metric, build_metrics, measure_texts, score_texts
 from nmt_feat.evaluation.sacrebleu_metrics import BLEU
+from nmt_feat.runs.setup.identity import identity_settings
 from tests.support.entry import call
 from tests.support.small import Small, record
 from tests.support.terms import FACTOR, write_small
@@ -102,6 +104,32 @@ def test_terms_choose_the_checkpoint_of_a_text_without_terms(small: Small) -> No
     assert run["tests"]["test"]["metrics"]["term success"]["signature"].startswith("glossary:")
     with pytest.raises(UserError, match="term success needs a glossary; set data"):
         small.train(*words, *selecting, "data.terminology.glossary=null")
+
+
+def test_a_run_chosen_by_terms_is_another_with_another_glossary(
+    small: Small, tmp_path: Path
+) -> None:
+    """What the glossary says counts, not where it lies; whose glossary it is does not matter."""
+    content = (small.corpus / "glossary.tsv").read_text(encoding="utf-8")
+    same, other = tmp_path / "same.tsv", tmp_path / "other.tsv"
+    same.write_text(content, encoding="utf-8")
+    other.write_text("moon\tMond\n", encoding="utf-8")
+    chosen = ("metrics=[term_success]", "trainer.select_metric=term_success")
+    own = "+metrics.term_success.args.glossary="
+
+    def identify(*settings: object) -> str:
+        words = ("features=[]", "combiner=none", "data.terminology.mode=none")
+        cfg = small.config(*words, *map(str, settings))
+        return hash_json(identity_settings(cfg, "data"))
+
+    corpus = "data.terminology.glossary="
+    first = identify(*chosen)
+    assert identify(*chosen, f"{corpus}{same}") == first
+    assert identify(*chosen, f"{corpus}{other}") != first
+    assert identify(*chosen, f"{own}{same}", f"{corpus}{other}") == first
+    assert identify(*chosen, f"{own}{other}") == identify(*chosen, f"{corpus}{other}")
+    by_bleu = identify("metrics=[term_success]")
+    assert by_bleu == identify("metrics=[term_success]", f"{corpus}{other}")
 
 
 def test_finished_run_without_terms_gets_scores_of_them(small: Small) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,14 @@ class Metric(ABC):
         Scores are comparable only if it is equal. A checksum of a user-defined class is added.
         """
         return ""
+
+    @classmethod
+    def identify_args(cls, args: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
+        """The arguments that identify a run whose checkpoint this metric chooses.
+
+        A metric that reads a file gives the hash of its content in place of its path.
+        """
+        return dict(args)
 
     @abstractmethod
     def measure_sentences(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,13 @@ class TermMetric(Metric):
             )
         self.glossary = Glossary.read(glossary)
         self._glossary_hash = hash_content(glossary, content=True)[:8]
+
+    @classmethod
+    def identify_args(cls, args: Mapping[str, Any], scoring: Scoring) -> dict[str, Any]:
+        """With the glossary's hash, whether the metric has one of its own or the corpus's."""
+        glossary = args.get("glossary") or scoring.glossary
+        content = {"glossary": hash_content(str(glossary), content=True)} if glossary else {}
+        return super().identify_args(args, scoring) | content
 
     @property
     def signature(self) -> str:

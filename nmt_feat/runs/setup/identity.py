@@ -17,6 +17,7 @@ from nmt_feat.config.method_choice import locate_method
 from nmt_feat.config.schema import TrainConfig, TrainerConfig
 from nmt_feat.data.terminology import describe_settings
 from nmt_feat.evaluation.languages import DEFAULT, choose_scoring
+from nmt_feat.evaluation.metric import Metric
 from nmt_feat.features.choice import choose_kinds
 from nmt_feat.model.seeds import isolated_generator
 from nmt_feat.model.translation_model import TranslationModel
@@ -37,9 +38,7 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     settings["combiner"] = drop_harmless(settings["combiner"], "combiner")
     settings["data"] = drop_harmless(settings["data"], "data") | {"hash": data}
     if cfg.trainer.select_metric != TrainerConfig.select_metric:
-        selecting = cfg.metrics[cfg.trainer.select_metric]
-        code = user_code_hash(locate_class(selecting._target_))
-        settings["trainer"]["select_metric"] = dataclasses.asdict(selecting) | code
+        settings["trainer"]["select_metric"] = identify_selecting_metric(cfg)
     targets = cfg.annotator.targets if cfg.uses_annotator else []
     settings["annotator"] = targets if len(targets) > 1 else next(iter(targets), None)
     for name, kind in choose_kinds(cfg.features).items():
@@ -58,6 +57,14 @@ def identity_settings(cfg: TrainConfig, data: str) -> dict[str, Any]:
     drop_neutral_settings(settings)
     first: dict[str, Any] = replace_by_first_names(settings)
     return first
+
+
+def identify_selecting_metric(cfg: TrainConfig) -> dict[str, Any]:
+    """The settings of the metric that chooses the checkpoint, and what its files have in them."""
+    selecting = cfg.metrics[cfg.trainer.select_metric]
+    metric: type[Metric] = locate_class(selecting._target_)
+    args = metric.identify_args(selecting.args, choose_scoring(cfg.data))
+    return dataclasses.asdict(selecting) | {"args": args} | user_code_hash(metric)
 
 
 def add_tokenizer(data: dict[str, Any], cfg: TrainConfig) -> None:
