@@ -100,47 +100,78 @@ def locate_splits(
         keys: the keys of sentence values that are needed; true if all splits need them, false if
             only train does.
     """
-    keys = keys or {}
     tools = make_annotators(annotator) if annotate else {}
     check_corpus(config)
+    locator = _SplitLocator(config, cache, tools, annotator.replace, annotate, required, keys or {})
     splits: dict[str, RawSplit] = {}
-    notes: list[str] = []
     for name, split in {"train": config.train, "dev": config.dev, **config.tests}.items():
         key = f"data.tests.{name}" if name in config.tests else f"data.{name}"
         form = Format(read_kind(config, split), tuple(config.factors))
-        annotation = name_annotation(split, form)
-        is_needed = annotate and (required or name == "train")
+        of_files = locator.check_annotation(name, key, split, form)
+        try:
+            splits[name] = locator.locate_files(name, key, split, form, of_files)
+        except UserError as error:
+            if not split.optional or name not in config.tests:
+                raise
+            locator.notes.append(f"test set {name} is left out: {error}")
+    if config.tests and len(splits) == 2:
+        notes = "; ".join(locator.notes)
+        raise UserError(f"data={config.name}: no test set was found ({notes})")
+    hashed_settings = [config.limit, annotate, _identify_tools(tools.values())]
+    return _join_splits(splits, hashed_settings, cache, tuple(locator.keys), locator.notes)
+
+
+@dataclass(frozen=True)
+class _SplitLocator:
+    """Checks the annotation of splits, and locates their files."""
+
+    config: DataConfig
+    cache: Path
+    tools: Mapping[str, Annotator]
+    replaces: bool
+    """Whether annotators replace the columns of files."""
+    annotate: bool
+    required: bool
+    keys: Mapping[str, bool]
+    """For these three see `locate_splits`."""
+    notes: list[str] = field(default_factory=list)
+
+    def check_annotation(self, name: str, key: str, split: SplitConfig, form: Format) -> bool:
+        """Refuse a split that lacks what features need; whether words are read from its files.
+
+        `key`: of the split in the settings.
+        """
+        tools, annotation = self.tools, name_annotation(split, form)
+        is_needed = self.annotate and (self.required or name == "train")
         if is_needed and not tools and not annotation:
             raise UserError(
                 f"{key}.source={split.source}: features need annotation; set annotator=udpipe or "
                 f"annotator=hanta, or {key}.conllu=FILE.conllu"
             )
         # The annotation of a raw counterpart is not merged with one of the tokens.
-        of_files = annotate and (not tools or not (annotator.replace or split.raw))
+        of_files = self.annotate and (not tools or not (self.replaces or split.raw))
         if tools and annotation and not of_files:
-            notes.append(
+            self.notes.append(
                 f"{name}: annotated by {' and '.join(tools)}; the annotation in {annotation} is "
                 "unused"
             )
-        for label, is_required in keys.items():
+        for label, is_required in self.keys.items():
             if is_required or name == "train":
                 check_label(split, form, key, label, bool(tools) and not of_files)
-        try:
-            names = list_files(split, bool(tools), of_files, list(keys))
-            files = {
-                role: find_file(config, cache, f"{key}.{role}", n) for role, n in names.items()
-            }
-            may_have_words = bool(tools and of_files and annotation)
-            has_words = may_have_words and has_columns(files, form)
-            splits[name] = RawSplit(name, key, files, form, str(files["source"]), has_words)
-        except UserError as error:
-            if not split.optional or name not in config.tests:
-                raise
-            notes.append(f"test set {name} is left out: {error}")
-    if config.tests and len(splits) == 2:
-        raise UserError(f"data={config.name}: no test set was found ({'; '.join(notes)})")
-    hashed_settings = [config.limit, annotate, _identify_tools(tools.values())]
-    return _join_splits(splits, hashed_settings, cache, tuple(keys), notes)
+        return of_files
+
+    def locate_files(
+        self, name: str, key: str, split: SplitConfig, form: Format, of_files: bool
+    ) -> RawSplit:
+        """The split with the paths of its files; `of_files`: see `check_annotation`."""
+        names = list_files(split, bool(self.tools), of_files, list(self.keys))
+        files = {
+            role: find_file(self.config, self.cache, f"{key}.{role}", n)
+            for role, n in names.items()
+        }
+        may_have_words = bool(self.tools and of_files and name_annotation(split, form))
+        has_words = may_have_words and has_columns(files, form)
+        return RawSplit(name, key, files, form, str(files["source"]), has_words)
 
 
 def _identify_tools(tools: Iterable[Annotator]) -> str | list[str] | None:
