@@ -60,6 +60,18 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
     assert [baseline for _, baseline, _ in compared(chosen_report)] == ["none tie=all"]
 
 
+def test_the_baseline_of_terms_is_the_text_as_it_is(tmp_path: Path) -> None:
+    """If words only shares its settings with no method, the one with the fewest counts."""
+    tags = {"data": {"terminology": {"mode": "append", "marking": "tags"}}}
+    factor = {"data": {"terminology": {"mode": "append", "marking": "factor"}}}
+    rows = made(tmp_path, "none", **tags), made(tmp_path, "none"), made(tmp_path, "add", **factor)
+    for ordered in (rows, rows[::-1]):
+        [comparison] = compared(Report([run for row in ordered for run in row], pairs=False))
+        conditions, baseline, methods = comparison
+        assert (conditions, baseline) == ("", "none marking=-")
+        assert {*methods} == {"none marking=tags", "add"}
+
+
 @pytest.mark.thorough
 def test_each_size_of_a_corpus_has_its_own_baseline(tmp_path: Path) -> None:
     runs = [

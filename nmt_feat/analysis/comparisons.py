@@ -229,9 +229,11 @@ def group_methods(
 ) -> list[tuple[str, list[MethodRuns], str | None]]:
     """The comparisons to make: shared conditions, methods, and their baseline.
 
-    Usually it is one comparison of all methods. Its baseline is the row of that name, or else the
-    first words only that shares its conditions with another method. If words only and other methods
-    share conditions several times, as with each size of a corpus, each time is a comparison.
+    Usually it is one comparison of all methods. Its baseline is the row of that name, or else words
+    only that shares its conditions with another method. If no row does, it is the words only with
+    the fewest settings of its own, such as the one whose text has no terms written into it. If
+    words only and other methods share conditions several times, as with each size of a corpus, each
+    time is a comparison.
     """
     if any(m.name == baseline for m in methods):
         return [("", list(methods), baseline)]
@@ -241,9 +243,9 @@ def group_methods(
     # Groups with both words only and other methods.
     complete = {c: group for c, group in groups.items() if len({m.words_only for m in group}) == 2}
     if len(complete) < 2:
-        candidates = (m for group in (*complete.values(), methods) for m in group)
-        words_only = next((m.name for m in candidates if m.words_only), None)
-        return [("", list(methods), words_only)]
+        candidates = [m for m in next(iter(complete.values()), methods) if m.words_only]
+        words_only = min(candidates, key=MethodRuns.count_conditions, default=None)
+        return [("", list(methods), words_only.name if words_only else None)]
     comparisons: list[tuple[str, list[MethodRuns], str | None]] = []
     for conditions, group in complete.items():
         short = [method.shorten_name(conditions) for method in group]

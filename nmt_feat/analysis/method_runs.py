@@ -57,6 +57,10 @@ class MethodRuns:
     further: dict[str, MetricKind] = field(default_factory=dict)
     """Metrics other than BLEU and chrF of which all its runs have statistics."""
 
+    def count_conditions(self) -> int:
+        """How many of its conditions have a value; `-` stands for a setting that it lacks."""
+        return sum(not condition.endswith("=-") for condition in self.conditions.split())
+
     def shorten_name(self, shared: str) -> MethodRuns:
         """The method with a name for a comparison in which all share these conditions."""
         name, comma, ensemble = self.name.partition(", ")
