@@ -132,7 +132,10 @@ def comparisons_of(text: str) -> tuple[list[str], list[float]]:
     [
         *("confirmation", "embedded", "four_methods_multi30k", "low_resource"),
         *("meta_embedding", "multi30k_tok"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("beyond", "information")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("beyond", "information", "terminology")
+        ),
     ],
 )
 def test_committed_tables_are_made_again(name: str) -> None:
