@@ -115,7 +115,7 @@ def test_a_run_chosen_by_terms_is_another_with_another_glossary(
     same.write_text(content, encoding="utf-8")
     other.write_text("moon\tMond\n", encoding="utf-8")
     chosen = ("metrics=[term_success]", "trainer.select_metric=term_success")
-    own = "+metrics.term_success.args.glossary="
+    argument = "+metrics.term_success.args.glossary="
 
     def identify(*settings: object) -> str:
         words = ("features=[]", "combiner=none", "data.terminology.mode=none")
@@ -126,8 +126,8 @@ def test_a_run_chosen_by_terms_is_another_with_another_glossary(
     first = identify(*chosen)
     assert identify(*chosen, f"{corpus}{same}") == first
     assert identify(*chosen, f"{corpus}{other}") != first
-    assert identify(*chosen, f"{own}{same}", f"{corpus}{other}") == first
-    assert identify(*chosen, f"{own}{other}") == identify(*chosen, f"{corpus}{other}")
+    assert identify(*chosen, f"{argument}{same}", f"{corpus}{other}") == first
+    assert identify(*chosen, f"{argument}{other}") == identify(*chosen, f"{corpus}{other}")
     by_bleu = identify("metrics=[term_success]")
     assert by_bleu == identify("metrics=[term_success]", f"{corpus}{other}")
 

@@ -398,14 +398,14 @@ def test_training_keeps_the_marks_of_its_text(tmp_path: Path) -> None:
     """As translation does: such a sentence gets no terms, and its other words count as 0."""
     corpus = write_corpus(tmp_path / "corpus")
     settings = {"data.terminology.glossary": corpus / "glossary.tsv", "data.readings": "false"}
-    own = Small(corpus, tmp_path / "cache", tmp_path, settings)
+    marked = Small(corpus, tmp_path / "cache", tmp_path, settings)
     path = corpus / "test.conllu"
     blocks = path.read_text(encoding="utf-8").split("\n\n")
     lines = blocks[0].split("\n")
     first = next(i for i, line in enumerate(lines) if line.startswith("1\t"))
     lines[first] = lines[first].rpartition("\t")[0] + "\tTERM=2"
     path.write_text("\n\n".join(["\n".join(lines), *blocks[1:]]), encoding="utf-8")
-    prepared = prepare(own, "features=[term,upos]", "combiner=add")
+    prepared = prepare(marked, "features=[term,upos]", "combiner=add")
     test = prepared.tests["test"]
     assert next(iter(test.texts("source"))) == test.source_texts[0]
     assert {*prepared.encoder.features["term"].values} == {"0", "1", "2"}
