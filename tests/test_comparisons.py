@@ -61,7 +61,7 @@ def test_the_baseline_is_words_only_under_the_methods_settings(tmp_path: Path, f
 
 
 def test_the_baseline_of_terms_is_the_text_as_it_is(tmp_path: Path) -> None:
-    """If words only shares its settings with no method, the one with the fewest counts."""
+    """Of rows of words only that share their settings with no method, the plainest counts."""
     tags = {"data": {"terminology": {"mode": "append", "marking": "tags"}}}
     factor = {"data": {"terminology": {"mode": "append", "marking": "factor"}}}
     rows = made(tmp_path, "none", **tags), made(tmp_path, "none"), made(tmp_path, "add", **factor)
