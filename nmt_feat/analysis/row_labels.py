@@ -13,8 +13,11 @@ from nmt_feat.runs.stored.records import RunRecord, search_of
 NO_DIALS = {(dial, "-") for dial in DIALS}
 """Labels of features that no dial reduces, which names of rows leave out."""
 HEADINGS = {
-    **{"control": "control", "data.name": "data", "model.tie": "tie"},
-    **{"data.terminology.mode": "terms", "data.terminology.marking": "marking"},
+    "control": "control",
+    "data.name": "data",
+    "model.tie": "tie",
+    "data.terminology.mode": "terms",
+    "data.terminology.marking": "marking",
     "data.terminology.shuffled": "shuffled_terms",
     **{dial: dial for dial in DIALS},
 }

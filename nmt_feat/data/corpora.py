@@ -137,9 +137,16 @@ class _SplitLocator:
     notes: list[str] = field(default_factory=list)
 
     def check_annotation(self, name: str, key: str, split: SplitConfig, form: Format) -> bool:
-        """Refuse a split that lacks what features need; whether words are read from its files.
+        """Refuse a split that lacks what features need.
 
-        `key`: of the split in the settings.
+        Args:
+            name: of the split.
+            key: of the split in the settings.
+            split: its settings.
+            form: the format of its source.
+
+        Returns:
+            Whether words are read from its files.
         """
         tools, annotation = self.tools, name_annotation(split, form)
         is_needed = self.annotate and (self.required or name == "train")
